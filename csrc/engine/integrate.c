@@ -1,0 +1,302 @@
+/* integrate.c -- A[e] = (x - x') * sum_k weight[k] * gradient(x' + alpha[k] (x - x'))
+ *
+ * Integrated Gradients (Sundararajan et al., ICML 2017) and, with one node at alpha 1,
+ * Saliency and InputXGradient. Rows lie example-major over (example, node); a chunk of them
+ * is generated into reused buffers, evaluated by the model and added in ascending row order,
+ * so the result does not depend on the chunk size when the gradients do not. The end points
+ * of the gap ride along as rows of weight 0. The first lines of the file are the loop. */
+#include "integrate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Small tables that exist twice, laid out alike: in the host's memory and the device's. */
+typedef struct {
+    int64_t *active;  /* (A) examples not finished, ascending              */
+    int64_t *lead;    /* (U) examples whose base has a row                 */
+    int64_t *reached; /* (B) the level at which an example finished        */
+    double *alpha;    /* (N) nodes of the pass                             */
+    double *weight;   /* (L, N)                                            */
+    double *sums;     /* (A, 4) of fa_measure_args                         */
+    double *ends;     /* (2, B) model output at the input and at the base  */
+} tables;
+
+typedef struct {
+    fa_integration *job;
+    fa_rows rows; /* of the current pass */
+    int64_t active_count;
+    tables host, device;
+    int64_t *target, *leader; /* (B, 2), (B) */
+    void *memory;             /* behind the host's tables */
+} integration;
+
+static fa_status begin(integration *run, fa_integration *job, fa_error *error);
+static fa_status predict(integration *run, fa_error *error);
+static fa_status prepare(integration *run, int64_t pass, fa_error *error);
+static fa_status run_pass(integration *run, int gradients, fa_error *error);
+static fa_status settle(integration *run, int64_t pass, fa_error *error);
+static fa_status finish(integration *run, fa_error *error);
+
+fa_status fa_integrate(fa_integration *job, fa_error *error)
+{
+    integration run = {0};
+    fa_status status = begin(&run, job, error);
+    if (status == FA_OK && job->predict) status = predict(&run, error);
+
+    const int64_t passes = fa_schedule_passes(&job->schedule);
+    for (int64_t pass = 0; pass < passes && run.active_count > 0 && status == FA_OK; pass++) {
+        status = prepare(&run, pass, error);
+        if (status == FA_OK) status = run_pass(&run, 1, error);
+        if (status == FA_OK) status = settle(&run, pass, error);
+    }
+    if (status == FA_OK) status = finish(&run, error);
+    free(run.memory);
+    return status;
+}
+
+/* Points, gradients, sums of one chunk. Nothing is added before the model has answered for
+ * the whole chunk: a chunk that failed can be asked for again. */
+static fa_status run_chunk(integration *run, const fa_rows *rows, int64_t remaining, int gradients,
+                           fa_error *error)
+{
+    fa_integration *job = run->job;
+    const fa_backend *backend = job->backend;
+    DLTensor points[FA_MAX_INPUTS];
+    int64_t shapes[FA_MAX_INPUTS][2];
+    fa_evaluation answer = {0};
+    fa_status status = FA_OK;
+
+    for (int64_t t = 0; t < job->inputs; t++) {
+        points[t] = job->points[t];
+        points[t].shape = shapes[t];
+        shapes[t][0] = rows->count;
+        shapes[t][1] = job->points[t].shape[1];
+        const fa_points_args args = {.out = &points[t],
+                                     .index = t == 0 ? job->index : NULL,
+                                     .scalars = t == 0 ? job->scalars : NULL,
+                                     .input = &job->input[t],
+                                     .base = &job->base[t],
+                                     .target = job->target,
+                                     .rows = *rows};
+        FA_TRY(backend->points(&args, job->stream, error));
+    }
+    const fa_batch batch = {.rows = rows->count,
+                            .inputs = job->inputs,
+                            .points = points,
+                            .index = job->index,
+                            .scalars = job->scalars,
+                            .scalar_count = 1,
+                            .remaining = remaining,
+                            .gradients = gradients};
+    FA_TRY(job->model->evaluate(job->model->self, &batch, &answer, error));
+
+    const fa_collect_args ends = {.ends = run->device.ends,
+                                  .target = job->target,
+                                  .values = answer.values,
+                                  .predicted = answer.predicted,
+                                  .examples = job->examples,
+                                  .rows = *rows};
+    status = backend->collect(&ends, job->stream, error);
+    for (int64_t t = 0; t < job->inputs && status == FA_OK; t++) {
+        if (!gradients || answer.gradients[t] == NULL) continue;
+        const fa_accumulate_args args = {.result = &job->result[t],
+                                         .gradient = answer.gradients[t],
+                                         .examples = job->examples,
+                                         .rows = *rows};
+        status = backend->accumulate(&args, job->stream, error);
+    }
+    job->model->release(job->model->self);
+    return status;
+}
+
+/* All rows of the pass in chunks of nearly equal size. FA_ENOMEM halves the chunk for the
+ * rest of the call; the model keeps its own error when one row alone does not fit. */
+static fa_status run_pass(integration *run, int gradients, fa_error *error)
+{
+    fa_integration *job = run->job;
+    const int64_t total = run->rows.lead + run->active_count * run->rows.nodes;
+    fa_rows chunk = run->rows;
+    for (chunk.first = 0; chunk.first < total;) {
+        const int64_t left = total - chunk.first;
+        const int64_t chunks = (left + job->rows - 1) / job->rows;
+        chunk.count = (left + chunks - 1) / chunks;
+        const fa_status status = run_chunk(run, &chunk, left, gradients, error);
+        if (status == FA_ENOMEM && chunk.count > 1) {
+            job->rows = chunk.count / 2;
+            continue;
+        }
+        FA_TRY(status);
+        chunk.first += chunk.count;
+    }
+    return FA_OK;
+}
+
+/* The class with the highest output at the input, written to `target`; the value there is
+ * f(input), so no pass needs a row for it again. */
+static fa_status predict(integration *run, fa_error *error)
+{
+    fa_integration *job = run->job;
+    const double alpha = 1.0, weight = 0.0;
+    run->rows.lead = 0;
+    run->rows.nodes = run->rows.levels = 1;
+    FA_TRY(job->backend->upload(run->device.alpha, &alpha, sizeof(alpha), job->stream, error));
+    FA_TRY(job->backend->upload(run->device.weight, &weight, sizeof(weight), job->stream, error));
+    return run_pass(run, 0, error);
+}
+
+/* Whose row at the base speaks for whom: with a shared base one example for each distinct
+ * (plus, minus), else everybody for himself. Writes leader (B) and returns the leads (U). */
+static fa_status choose_leads(integration *run, int64_t *leads, fa_error *error)
+{
+    const fa_integration *job = run->job;
+    int64_t *const target = run->target;
+    FA_TRY(job->backend->download(target, job->target, 2 * job->examples * 8, job->stream, error));
+    *leads = 0;
+    for (int64_t e = 0; e < job->examples; e++) {
+        int64_t u = job->shared_base ? 0 : *leads;
+        while (u < *leads && memcmp(target + 2 * run->host.lead[u], target + 2 * e, 16) != 0) u++;
+        if (u == *leads) run->host.lead[(*leads)++] = e;
+        run->leader[e] = run->host.lead[u];
+    }
+    if (!job->completeness || fa_schedule_has_base(&job->schedule)) *leads = 0;
+    return FA_OK;
+}
+
+static fa_status prepare(integration *run, int64_t pass, fa_error *error)
+{
+    fa_integration *job = run->job;
+    const fa_backend *backend = job->backend;
+    const int64_t levels = run->rows.levels = job->schedule.levels;
+    const int end_row = pass == 0 && !job->predict && !fa_schedule_has_input(&job->schedule);
+    run->rows.lead = 0;
+    if (pass == 0) FA_TRY(choose_leads(run, &run->rows.lead, error));
+    FA_TRY(fa_schedule_pass(&run->rows.nodes, run->host.alpha, run->host.weight, &job->schedule, pass,
+                            end_row, error));
+    const int64_t nodes = run->rows.nodes;
+    FA_TRY(backend->upload(run->device.alpha, run->host.alpha, nodes * 8, job->stream, error));
+    FA_TRY(backend->upload(run->device.weight, run->host.weight, levels * nodes * 8, job->stream, error));
+    FA_TRY(backend->upload(run->device.lead, run->host.lead, run->rows.lead * 8, job->stream, error));
+    return FA_OK;
+}
+
+/* After the first pass: the values at the end points. */
+static void read_ends(integration *run)
+{
+    fa_integration *job = run->job;
+    const int own = fa_schedule_has_base(&job->schedule);
+    for (int64_t e = 0; e < job->examples; e++) {
+        const double at_base = run->host.ends[job->examples + (own ? e : run->leader[e])];
+        job->output[e] = run->host.ends[e];
+        job->base_output[e] = job->completeness ? at_base : NAN;
+    }
+}
+
+static fa_status settle(integration *run, int64_t pass, fa_error *error)
+{
+    fa_integration *job = run->job;
+    const fa_backend *backend = job->backend;
+    const int64_t level = job->schedule.opening + pass, count = run->active_count;
+    const int last = !job->adaptive || level == job->schedule.levels - 1;
+
+    memset(run->host.sums, 0, (size_t)(count * FA_MEASURES) * sizeof(double));
+    FA_TRY(backend->upload(run->device.sums, run->host.sums, count * FA_MEASURES * 8, job->stream,
+                           error));
+    for (int64_t t = 0; t < job->inputs; t++) {
+        const int64_t item = job->result[t].dtype.bits / 8;
+        char *const planes = fa_data(&job->result[t]);
+        const int64_t plane = job->examples * job->input[t].shape[1] * item;
+        const fa_measure_args args = {.out = run->device.sums,
+                                      .updated = planes + level * plane,
+                                      .previous = level > 0 ? planes + (level - 1) * plane : NULL,
+                                      .input = &job->input[t],
+                                      .base = &job->base[t],
+                                      .active = run->device.active,
+                                      .count = count,
+                                      .multiply = job->multiply};
+        FA_TRY(backend->measure(&args, job->stream, error));
+    }
+    FA_TRY(backend->download(run->host.sums, run->device.sums, count * FA_MEASURES * 8, job->stream,
+                             error));
+    if (pass == 0) {
+        FA_TRY(backend->download(run->host.ends, run->device.ends, 2 * job->examples * 8, job->stream,
+                                 error));
+        read_ends(run);
+    }
+    run->active_count =
+        fa_settle(job, run->host.active, run->host.reached, count, run->host.sums, level, last);
+    return backend->upload(run->device.active, run->host.active, run->active_count * 8, job->stream,
+                           error);
+}
+
+static fa_status finish(integration *run, fa_error *error)
+{
+    fa_integration *job = run->job;
+    FA_TRY(job->backend->upload(run->device.reached, run->host.reached, job->examples * 8, job->stream,
+                                error));
+    for (int64_t t = 0; t < job->inputs; t++) {
+        const fa_finish_args args = {.out = &job->values[t],
+                                     .result = &job->result[t],
+                                     .input = &job->input[t],
+                                     .base = &job->base[t],
+                                     .level = run->device.reached,
+                                     .multiply = job->multiply,
+                                     .absolute = job->absolute};
+        FA_TRY(job->backend->finish(&args, job->stream, error));
+    }
+    return FA_OK;
+}
+
+static int64_t lay_out(tables *out, void *block, const fa_schedule *schedule, int64_t examples)
+{
+    const int64_t nodes = fa_schedule_most_nodes(schedule);
+    const struct {
+        void *field;
+        int64_t count;
+    } list[] = {
+        {&out->active, examples},
+        {&out->lead, examples},
+        {&out->reached, examples},
+        {&out->alpha, nodes},
+        {&out->weight, nodes * schedule->levels},
+        {&out->sums, examples * FA_MEASURES},
+        {&out->ends, examples * 2},
+    };
+    int64_t used = 0;
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+        void *const at = (char *)block + used;
+        memcpy(list[i].field, &at, sizeof(at));
+        used += (list[i].count * 8 + 63) / 64 * 64;
+    }
+    return used;
+}
+
+int64_t fa_integrate_scratch(const fa_schedule *schedule, int64_t examples)
+{
+    tables unused;
+    char origin;
+    return lay_out(&unused, &origin, schedule, examples);
+}
+
+static fa_status begin(integration *run, fa_integration *job, fa_error *error)
+{
+    const int64_t bytes = fa_integrate_scratch(&job->schedule, job->examples);
+    run->job = job;
+    run->memory = malloc((size_t)(bytes + 3 * job->examples * 8));
+    if (run->memory == NULL) {
+        return fa_fail(error, FA_ENOMEM, "no memory for the tables of %lld examples",
+                       (long long)job->examples);
+    }
+    lay_out(&run->host, run->memory, &job->schedule, job->examples);
+    lay_out(&run->device, job->scratch, &job->schedule, job->examples);
+    run->target = (int64_t *)((char *)run->memory + bytes);
+    run->leader = run->target + 2 * job->examples;
+    run->rows.lead_example = run->device.lead;
+    run->rows.active = run->device.active;
+    run->rows.alpha = run->device.alpha;
+    run->rows.weight = run->device.weight;
+    run->active_count = job->examples;
+    for (int64_t e = 0; e < job->examples; e++) run->host.active[e] = e;
+    return job->backend->upload(run->device.active, run->host.active, job->examples * 8,
+                                job->stream, error);
+}

@@ -1,0 +1,60 @@
+/* integrate.h -- weighted sums of gradients along straight paths, in bounded memory. */
+#ifndef FA_INTEGRATE_H
+#define FA_INTEGRATE_H
+
+#include "schedule.h"
+
+typedef enum {
+    FA_CONVERGED = 0,   /* the bar is below the tolerance, or the method makes no claim      */
+    FA_UNCONVERGED = 1, /* the cap was reached, or a fixed rule's gap exceeds the tolerance  */
+    FA_SINGULAR = 2,    /* unconverged, and the gap does not shrink with the nested change   */
+    FA_NONFINITE = 3,   /* NaN or infinity in an output or a gradient of this example        */
+} fa_outcome;
+
+/* One call. Tensors, device tables and scratch are in the backend's memory, (B) results in
+ * the host's; all belong to the caller. */
+typedef struct {
+    const fa_backend *backend;
+    void *stream;
+    const fa_model *model;
+
+    int64_t examples;       /* B */
+    int64_t inputs;         /* T */
+    const DLTensor *input;  /* (T): (B, D)                                            */
+    const DLTensor *base;   /* (T): (B, D) or (1, D)                                  */
+    DLTensor *points;       /* (T): (rows, D), reused by every chunk                  */
+    DLTensor *result;       /* (T): (L, B, D) accumulators, zero at entry             */
+    DLTensor *values;       /* (T): (B, D), may share memory with `result` if L is 1  */
+    int64_t *index;         /* (rows)                                                 */
+    int64_t *scalars;       /* (rows, 2)                                              */
+    int64_t *target;        /* (B, 2) plus and minus; plus is filled in if `predict`  */
+    void *scratch;          /* fa_integrate_scratch() bytes, 64-byte aligned          */
+
+    int shared_base;        /* all examples have one base and the model sees nothing else
+                               of them: one row there for each distinct scalar         */
+    int64_t rows;           /* at most so many rows a chunk; lowered when memory runs out */
+    fa_schedule schedule;
+    double tolerance;
+    int adaptive;      /* stop each example when its own bar is met                   */
+    int predict;       /* a forward-only pass chooses the class                       */
+    int completeness;  /* sum of the attribution = f(input) - f(base)                 */
+    int multiply;      /* by input - base                                             */
+    int absolute;
+
+    double *gap, *error, *output, *base_output; /* (B) */
+    int64_t *evaluations;                       /* (B) gradient evaluations, end rows not counted */
+    uint8_t *outcome;                           /* (B) fa_outcome */
+} fa_integration;
+
+int64_t fa_integrate_scratch(const fa_schedule *schedule, int64_t examples);
+
+/* On FA_EMODEL the model's own error stands. Nothing is kept after any return. */
+fa_status fa_integrate(fa_integration *job, fa_error *error);
+
+/* settle.c: the stopping rule. `sums` (A, 4) of fa_measure_args for the active examples at
+ * `level`. Writes gap, error, evaluations, outcome and `reached` of every example that is
+ * finished, or of all if `last`; keeps the others in `active` and returns how many. */
+int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, int64_t count,
+                  const double *sums, int64_t level, int last);
+
+#endif /* FA_INTEGRATE_H */

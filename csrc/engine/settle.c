@@ -1,0 +1,72 @@
+/* settle.c -- the nested adaptive rule: an example is finished when its own bar is met.
+ *
+ *   error = max(|A_new - A_old|_1, 2 |gap|) / |A_new|_1,   0/0 = 0
+ *
+ * |gap| is a rigorous lower bound of the L1 error of A_new; the nested difference catches
+ * errors that cancel in the sum. An absolute change below 16 eps max(|f(x)|, |f(x')|, |A|_1)
+ * is rounding: it cannot be improved, so it counts as met. Without `multiply` the difference
+ * and its norm are those of the plain integral, the gap's norm is that of the product. */
+#include "integrate.h"
+
+#include <math.h>
+
+enum { CHANGE, NORM, SUM, PRODUCT_NORM };
+
+#define FA_ROUNDING 16.0
+#define FA_SINGULAR_RATIO 10.0
+
+static double relative(double part, double whole) { return part == 0.0 ? 0.0 : part / whole; }
+
+/* max that lets NaN through: a NaN bar must never pass a test. */
+static double worst(double a, double b) { return a > b || isnan(a) ? a : b; }
+
+static int is_rounding(double change, double norm, double scale, double eps)
+{
+    return change <= FA_ROUNDING * eps * worst(scale, norm);
+}
+
+static fa_outcome judge(const fa_integration *job, const double *s, double gap, double bar,
+                        double scale)
+{
+    const double twice = 2.0 * fabs(gap), eps = fa_dtype_eps(job->input[0].dtype);
+    if (!isfinite(s[CHANGE] + s[NORM] + s[SUM] + s[PRODUCT_NORM] + scale)) return FA_NONFINITE;
+    if (job->schedule.rule != FA_FEJER) {
+        if (!job->completeness) return FA_CONVERGED;
+        return fabs(gap) <= job->tolerance * s[PRODUCT_NORM] ? FA_CONVERGED : FA_UNCONVERGED;
+    }
+    if (bar <= job->tolerance) return FA_CONVERGED;
+    if (is_rounding(s[CHANGE], s[NORM], scale, eps) &&
+        is_rounding(twice, s[PRODUCT_NORM], scale, eps)) {
+        return FA_CONVERGED;
+    }
+    return relative(twice, s[PRODUCT_NORM]) > FA_SINGULAR_RATIO * relative(s[CHANGE], s[NORM])
+               ? FA_SINGULAR
+               : FA_UNCONVERGED;
+}
+
+int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, int64_t count,
+                  const double *sums, int64_t level, int last)
+{
+    int64_t kept = 0;
+    for (int64_t a = 0; a < count; a++) {
+        const int64_t e = active[a];
+        const double *s = sums + a * FA_MEASURES;
+        const double output = job->output[e], base_output = job->base_output[e];
+        const double gap = job->completeness ? s[SUM] - (output - base_output) : NAN;
+        const double scale =
+            job->completeness ? worst(fabs(output), fabs(base_output)) : fabs(output);
+        const double bar = worst(relative(s[CHANGE], s[NORM]),
+                                 relative(2.0 * fabs(gap), s[PRODUCT_NORM]));
+        const fa_outcome outcome = judge(job, s, gap, bar, scale);
+        if (!last && (outcome == FA_UNCONVERGED || outcome == FA_SINGULAR)) {
+            active[kept++] = e;
+            continue;
+        }
+        job->gap[e] = job->multiply && !job->absolute ? gap : NAN;
+        job->error[e] = job->schedule.rule == FA_FEJER ? bar : NAN;
+        job->evaluations[e] = job->schedule.steps[level];
+        job->outcome[e] = (uint8_t)outcome;
+        reached[e] = level;
+    }
+    return kept;
+}

@@ -1,0 +1,203 @@
+/* fastattr.h -- the seam.
+ *
+ * Everything the engines, the backends and the Python binding agree on, and
+ * nothing else: status and error, tensors, the row plan, the list of operations,
+ * the backend table, the model. Includes neither Python.h nor cuda_runtime.h, so
+ * each side builds alone.
+ *
+ * Letters: B examples, R rows of one chunk, D features of one input (all axes
+ * after the first), T inputs, N nodes per example, L accumulators (levels),
+ * Q explained scalars, A active examples, U lead rows. Every size is int64_t. */
+#ifndef FASTATTR_H
+#define FASTATTR_H
+
+#include "dlpack_abi.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FA_ABI_VERSION 1
+#define FA_MAX_SCALARS 8
+#define FA_MAX_INPUTS 64
+
+/* ---- status and error ---------------------------------------------------- */
+
+typedef enum {
+    FA_OK = 0,
+    FA_EINVAL,       /* the caller broke the contract: shape, dtype, range          */
+    FA_ETYPE,        /* not a thing we can read: type, dtype                         */
+    FA_EUNSUPPORTED, /* this build has no such operation, dtype or device            */
+    FA_ENOMEM,       /* memory ran out; a model that says so is asked for fewer rows */
+    FA_EDEVICE,      /* the device or its driver said no                             */
+    FA_EMODEL,       /* the model failed; its own error is kept by its owner         */
+} fa_status;
+
+/* Filled by whoever returns a status other than FA_OK. Lives on the caller's
+ * stack, so it needs no lock and no GIL. */
+typedef struct {
+    char message[256];
+} fa_error;
+
+fa_status fa_fail(fa_error *error, fa_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Return early. Only where nothing is held; otherwise `goto done`. */
+#define FA_TRY(expression)                            \
+    do {                                              \
+        const fa_status fa_try_ = (expression);       \
+        if (fa_try_ != FA_OK) return fa_try_;         \
+    } while (0)
+
+/* ---- tensors --------------------------------------------------------------
+ * Tensors that engines and backends see are DLTensors that passed fa_check_tensor
+ * and are C-contiguous; their first axis counts examples or rows. Borrowed for the
+ * length of one call. */
+
+/* A foreign tensor is well formed: extents, strides and offsets cannot overflow and
+ * data is there. Checks the description only; memory is not touched. */
+fa_status fa_check_tensor(const DLTensor *tensor, fa_error *error);
+int fa_is_contiguous(const DLTensor *tensor);
+int64_t fa_numel(const DLTensor *tensor); /* of a checked tensor */
+void *fa_data(const DLTensor *tensor);    /* data + byte_offset   */
+
+typedef enum { FA_FLOAT32, FA_FLOAT64, FA_FLOAT16, FA_BFLOAT16, FA_OTHER } fa_dtype;
+fa_dtype fa_dtype_of(DLDataType dtype);
+const char *fa_dtype_name(DLDataType dtype); /* "float32", "int64", ...; static storage */
+double fa_dtype_eps(DLDataType dtype);       /* of the type that accumulates it         */
+
+/* ---- the row plan ---------------------------------------------------------
+ * A pass is an ordered set of rows; a row is one point on one example's path:
+ *   point[r]   = base[e] + alpha[k] * (input[e] - base[e])
+ *   result[e] += weight[l, k] * gradient(point[r])       for every level l
+ * Rows 0..lead-1 lie at the base (alpha 0, weight 0) of the examples in
+ * lead_example; then come N rows for each active example, example-major. A chunk is
+ * `count` rows from `first` on. The four tables are in the backend's memory. */
+typedef struct {
+    int64_t first;
+    int64_t count;
+    int64_t lead;
+    int64_t nodes;
+    int64_t levels;
+    const int64_t *lead_example; /* (U) */
+    const int64_t *active;       /* (A) ascending */
+    const double *alpha;         /* (N) */
+    const double *weight;        /* (L, N); exactly 0 = the row takes no part in level l */
+} fa_rows;
+
+/* ---- operations -----------------------------------------------------------
+ * One line here, one file per backend. Contiguous tensors of one dtype; `T` is that
+ * dtype, ACC is float for 16- and 32-bit data, double for 64-bit. */
+#define FA_OPS(X)                                                            \
+    X(points, "the points of a chunk, and whose they are")                   \
+    X(accumulate, "result += weight * gradient, at every level")             \
+    X(collect, "model outputs and predicted classes at the end points")      \
+    X(measure, "per example: norms, sum and change of the attribution")      \
+    X(finish, "attribution = accumulator * (input - base)")
+
+typedef struct {
+    DLTensor *out;            /* (R, D) T                                        */
+    int64_t *index;           /* (R) example of each row, or NULL                */
+    int64_t *scalars;         /* (R, 2) flat output indices plus, minus, or NULL */
+    const DLTensor *input;    /* (B, D) T                                        */
+    const DLTensor *base;     /* (B, D) or (1, D) T                              */
+    const int64_t *target;    /* (B, 2)                                          */
+    fa_rows rows;
+} fa_points_args;
+
+typedef struct {
+    DLTensor *result;         /* (L, B, D) ACC */
+    const DLTensor *gradient; /* (R, D) T      */
+    int64_t examples;         /* B             */
+    fa_rows rows;
+} fa_accumulate_args;
+
+typedef struct {
+    double *ends;              /* (2, B): value at the input, value at the base      */
+    int64_t *target;           /* (B, 2); column 0 takes `predicted` unless NULL     */
+    const DLTensor *values;    /* (R) any floating type: the explained scalar        */
+    const DLTensor *predicted; /* (R) int64, or NULL                                 */
+    int64_t examples;          /* B                                                  */
+    fa_rows rows;
+} fa_collect_args;
+
+/* out[a] gains, over the features of one input, with A the new accumulator and A' the
+ * old one (zero if NULL), m = input - base (or 1 unless `multiply`):
+ *   [0] |A m - A' m|_1    [1] |A m|_1    [2] sum A (input - base)    [3] |A (input - base)|_1 */
+typedef struct {
+    double *out;           /* (A, 4)                 */
+    const void *updated;   /* (B, D) ACC             */
+    const void *previous;  /* (B, D) ACC, or NULL    */
+    const DLTensor *input; /* (B, D) T               */
+    const DLTensor *base;  /* (B, D) or (1, D) T     */
+    const int64_t *active; /* (A)                    */
+    int64_t count;         /* A                      */
+    int multiply;
+} fa_measure_args;
+#define FA_MEASURES 4
+
+typedef struct {
+    DLTensor *out;            /* (B, D) ACC; may be the first plane of `result` */
+    const DLTensor *result;   /* (L, B, D) ACC                                  */
+    const DLTensor *input;    /* (B, D) T                                       */
+    const DLTensor *base;     /* (B, D) or (1, D) T                             */
+    const int64_t *level;     /* (B) which accumulator holds the answer         */
+    int multiply;
+    int absolute;
+} fa_finish_args;
+
+/* A backend: one function per operation. `stream` is a cudaStream_t on CUDA and NULL on
+ * the CPU. Operations only enqueue and never allocate; only `download` waits. */
+typedef struct {
+    uint32_t abi_version;
+    int32_t device_type; /* DLDeviceType */
+    const char *name;
+    fa_status (*upload)(void *device, const void *host, int64_t bytes, void *stream,
+                        fa_error *error);
+    fa_status (*download)(void *host, const void *device, int64_t bytes, void *stream,
+                          fa_error *error);
+#define FA_OP_FIELD(op, doc) \
+    fa_status (*op)(const fa_##op##_args *args, void *stream, fa_error *error);
+    FA_OPS(FA_OP_FIELD)
+#undef FA_OP_FIELD
+} fa_backend;
+
+extern const fa_backend fa_backend_cpu;
+
+/* The backend for tensors on `device`, or a sentence that says what to do. */
+fa_status fa_backend_for(const fa_backend **out, DLDevice device, fa_error *error);
+
+/* ---- the model ------------------------------------------------------------ */
+
+typedef struct {
+    int64_t rows;            /* R                                                  */
+    int64_t inputs;          /* T                                                  */
+    const DLTensor *points;  /* (T): each (R, D)                                   */
+    const int64_t *index;    /* (R) example of each row                            */
+    const int64_t *scalars;  /* (Q, R, 2): out[plus] - out[minus], indices into the
+                                flattened output of one row; minus -1 = none,
+                                plus -1 = the predicted class                      */
+    int64_t scalar_count;    /* Q                                                  */
+    int64_t remaining;       /* rows of this pass not evaluated yet, these included */
+    int gradients;           /* wanted? else values and predicted classes only     */
+} fa_batch;
+
+typedef struct {
+    const DLTensor *values;                    /* (Q, R) any floating type          */
+    const DLTensor *predicted;                 /* (R) int64, or NULL                */
+    const DLTensor *gradients[FA_MAX_INPUTS];  /* (Q, R, D) T each; NULL = all zero */
+} fa_evaluation;
+
+/* FA_ENOMEM means "ask again with fewer rows". What `out` points to stays the model's
+ * and is read before `release`, which ends every successful evaluate. */
+typedef struct {
+    void *self;
+    fa_status (*evaluate)(void *self, const fa_batch *batch, fa_evaluation *out,
+                          fa_error *error);
+    void (*release)(void *self);
+} fa_model;
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* FASTATTR_H */

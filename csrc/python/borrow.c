@@ -1,0 +1,204 @@
+#include "borrow.h"
+
+/* Where the first description of a tensor comes from, before it is checked. */
+typedef struct {
+    PyObject *owner;
+    const DLTensor *tensor;
+    DLTensor own; /* for sources that have no DLTensor of their own */
+    int64_t shape[NPY_MAXDIMS], strides[NPY_MAXDIMS];
+    int read_only;
+} source;
+
+static int from_ndarray(source *out, PyArrayObject *array, const char *name)
+{
+    const int item = (int)PyArray_ITEMSIZE(array);
+    PyArray_Descr *descr = PyArray_DESCR(array);
+    const char kind = descr->kind;
+    if (item < 1 || item > 8 || strchr("biufc", kind) == NULL ||
+        !PyArray_ISNOTSWAPPED(array)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected a numeric array in native byte order, got %R",
+                     name, descr);
+        return -1;
+    }
+    out->own = (DLTensor){
+        .data = PyArray_DATA(array),
+        .device = {kDLCPU, 0},
+        .ndim = PyArray_NDIM(array),
+        .dtype = {(uint8_t)(kind == 'b'   ? kDLBool
+                            : kind == 'i' ? kDLInt
+                            : kind == 'u' ? kDLUInt
+                            : kind == 'f' ? kDLFloat
+                                          : kDLComplex),
+                  (uint8_t)(8 * item), 1},
+        .shape = out->shape,
+        .strides = out->strides,
+    };
+    for (int axis = 0; axis < out->own.ndim; axis++) {
+        const npy_intp stride = PyArray_STRIDE(array, axis);
+        out->shape[axis] = PyArray_DIM(array, axis);
+        out->strides[axis] = stride / item;
+        if (stride % item != 0 && out->shape[axis] > 1) {
+            PyErr_Format(PyExc_ValueError, "%s: strides are not whole elements; pass a copy", name);
+            return -1;
+        }
+    }
+    out->tensor = &out->own;
+    out->read_only = !PyArray_ISWRITEABLE(array);
+    out->owner = Py_NewRef(array);
+    return 0;
+}
+
+/* The table that the object's own type offers; not an inherited one, because a subclass may
+ * be a wrapper without data. NULL without an exception if there is none. */
+static const DLPackExchangeAPI *exchange_table(const fa_state *state, PyObject *object)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    PyObject *dict = PyType_GetDict(Py_TYPE(object));
+#else
+    PyObject *dict = Py_XNewRef(Py_TYPE(object)->tp_dict);
+#endif
+    PyObject *capsule = dict != NULL ? PyDict_GetItemWithError(dict, state->exchange) : NULL;
+    const DLPackExchangeAPI *table = NULL;
+    if (capsule != NULL && PyCapsule_IsValid(capsule, "dlpack_exchange_api")) {
+        table = PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
+    }
+    Py_XDECREF(dict);
+    if (table == NULL || table->version.major != FA_DLPACK_MAJOR) return NULL;
+    return table->dltensor_from_py_no_sync != NULL ? table : NULL;
+}
+
+static int from_table(source *out, const DLPackExchangeAPI *table, PyObject *object)
+{
+    if (table->dltensor_from_py_no_sync(object, &out->own) != 0) return -1;
+    out->tensor = &out->own;
+    out->owner = Py_NewRef(object);
+    return 0;
+}
+
+/* object.__dlpack__(max_version=(1, 1)), or without the argument for producers before 1.0. */
+static PyObject *ask_for_capsule(const fa_state *state, PyObject *object, const char *name)
+{
+    PyObject *method = PyObject_GetAttr(object, state->dlpack);
+    if (method == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Format(PyExc_TypeError,
+                         "%s: expected a NumPy array, a torch tensor or an object with __dlpack__, "
+                         "got %s",
+                         name, Py_TYPE(object)->tp_name);
+        }
+        return NULL;
+    }
+    PyObject *const args[1] = {state->dlpack_version};
+    PyObject *capsule = PyObject_Vectorcall(method, args, 0, state->dlpack_names);
+    if (capsule == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear();
+        capsule = PyObject_CallNoArgs(method);
+    }
+    Py_DECREF(method);
+    return capsule;
+}
+
+static int from_capsule(source *out, const fa_state *state, PyObject *object, const char *name)
+{
+    out->owner = ask_for_capsule(state, object, name);
+    if (out->owner == NULL) return -1;
+    if (PyCapsule_IsValid(out->owner, "dltensor_versioned")) {
+        const DLManagedTensorVersioned *managed =
+            PyCapsule_GetPointer(out->owner, "dltensor_versioned");
+        if (managed->version.major != FA_DLPACK_MAJOR) {
+            PyErr_Format(PyExc_TypeError, "%s: expected DLPack version 1, got version %u", name,
+                         managed->version.major);
+            return -1;
+        }
+        out->read_only = (managed->flags & FA_DLPACK_READ_ONLY) != 0;
+        out->tensor = &managed->dl_tensor;
+        return 0;
+    }
+    if (PyCapsule_IsValid(out->owner, "dltensor")) {
+        out->tensor = &((DLManagedTensor *)PyCapsule_GetPointer(out->owner, "dltensor"))->dl_tensor;
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError, "%s: __dlpack__ of %s returned no DLPack capsule", name,
+                 Py_TYPE(object)->tp_name);
+    return -1;
+}
+
+static int find_source(source *out, const fa_state *state, PyObject *object, const char *name)
+{
+    if (PyArray_CheckExact(object)) return from_ndarray(out, (PyArrayObject *)object, name);
+    const DLPackExchangeAPI *table = exchange_table(state, object);
+    if (table != NULL) return from_table(out, table, object);
+    if (PyErr_Occurred()) return -1;
+    return from_capsule(out, state, object, name);
+}
+
+static void collapse(fa_borrow *borrow, const DLTensor *tensor)
+{
+    const int64_t numel = fa_numel(tensor);
+    borrow->shape[0] = tensor->ndim > 0 ? tensor->shape[0] : 1;
+    borrow->shape[1] = 1;
+    for (int32_t axis = 1; numel > 0 && axis < tensor->ndim; axis++) {
+        borrow->shape[1] *= tensor->shape[axis];
+    }
+    if (numel == 0 && borrow->shape[0] > 0) borrow->shape[1] = 0;
+    borrow->tensor = *tensor;
+    borrow->tensor.data = numel > 0 ? fa_data(tensor) : NULL;
+    borrow->tensor.byte_offset = 0;
+    borrow->tensor.ndim = 2;
+    borrow->tensor.shape = borrow->shape;
+    borrow->tensor.strides = NULL;
+}
+
+int fa_borrow_matrix(fa_borrow *borrow, const fa_state *state, PyObject *object, const char *name,
+                     int writable)
+{
+    source from;
+    fa_error error;
+    from.owner = NULL;
+    from.read_only = 0;
+    borrow->owner = NULL;
+    if (find_source(&from, state, object, name) < 0) goto done;
+
+    const fa_status status = fa_check_tensor(from.tensor, &error);
+    if (status != FA_OK) {
+        PyErr_Format(status == FA_ETYPE ? PyExc_TypeError : PyExc_ValueError, "%s: %s", name,
+                     error.message);
+        goto done;
+    }
+    if (!fa_is_contiguous(from.tensor)) {
+        PyErr_Format(PyExc_ValueError, "%s: expected C-contiguous memory, got strides", name);
+        goto done;
+    }
+    if (writable && from.read_only) {
+        PyErr_Format(PyExc_ValueError, "%s: expected writable memory, got read-only", name);
+        goto done;
+    }
+    collapse(borrow, from.tensor);
+    borrow->owner = Py_NewRef(from.owner);
+
+done:
+    Py_XDECREF(from.owner);
+    return borrow->owner != NULL ? 0 : -1;
+}
+
+int fa_borrow_table(fa_borrow *borrow, const fa_state *state, PyObject *object, const char *name,
+                    int writable, DLDataType dtype, int64_t numel)
+{
+    if (fa_borrow_matrix(borrow, state, object, name, writable) < 0) return -1;
+    const DLDataType got = borrow->tensor.dtype;
+    if (got.code != dtype.code || got.bits != dtype.bits) {
+        PyErr_Format(PyExc_TypeError, "%s: expected %s, got %s", name, fa_dtype_name(dtype),
+                     fa_dtype_name(got));
+        fa_release(borrow);
+        return -1;
+    }
+    if (fa_numel(&borrow->tensor) != numel) {
+        PyErr_Format(PyExc_ValueError, "%s: expected %lld elements, got %lld", name,
+                     (long long)numel, (long long)fa_numel(&borrow->tensor));
+        fa_release(borrow);
+        return -1;
+    }
+    return 0;
+}
+
+void fa_release(fa_borrow *borrow) { Py_CLEAR(borrow->owner); }

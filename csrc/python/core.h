@@ -1,0 +1,37 @@
+/* core.h -- what the files of the binding share: module state, errors, the NumPy API. */
+#ifndef FA_CORE_H
+#define FA_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "../fastattr.h"
+
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
+#define PY_ARRAY_UNIQUE_SYMBOL fastattr_array_api
+#ifndef FA_IMPORTS_NUMPY /* module.c does, once */
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+
+typedef struct {
+    PyObject *BackendError;
+    PyObject *dlpack;         /* interned "__dlpack__"             */
+    PyObject *exchange;       /* interned "__dlpack_c_exchange_api__" */
+    PyObject *dlpack_names;   /* ("max_version",)                  */
+    PyObject *dlpack_version; /* (1, 1)                            */
+} fa_state;
+
+/* Set the Python exception of a status. FA_EMODEL: it is set already. Returns NULL. */
+PyObject *fa_raise(const fa_state *state, fa_status status, const fa_error *error);
+
+/* quadrature.c: "gauss_legendre", ... to fa_rule; -1 with a ValueError for other names. */
+int fa_rule_from_name(const char *name);
+
+/* The exported functions, one file each. */
+PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *fa_py_integrate_plan(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *fa_py_quadrature(PyObject *module, PyObject *args);
+
+#endif /* FA_CORE_H */

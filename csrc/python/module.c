@@ -1,0 +1,123 @@
+/* module.c -- fastattr._core: multi-phase initialisation, module state, method table. */
+#define FA_IMPORTS_NUMPY
+#include "core.h"
+
+#include "../threads.h"
+
+PyObject *fa_raise(const fa_state *state, fa_status status, const fa_error *error)
+{
+    PyObject *const types[] = {
+        [FA_EINVAL] = PyExc_ValueError,
+        [FA_ETYPE] = PyExc_TypeError,
+        [FA_EUNSUPPORTED] = PyExc_NotImplementedError,
+        [FA_ENOMEM] = PyExc_MemoryError,
+        [FA_EDEVICE] = state->BackendError,
+    };
+    if (status != FA_EMODEL) PyErr_SetString(types[status], error->message);
+    return NULL;
+}
+
+static PyObject *get_thread_count(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromLong(fa_thread_count());
+}
+
+static PyObject *set_thread_count(PyObject *module, PyObject *count)
+{
+    (void)module;
+    const long value = PyLong_AsLong(count);
+    if (value == -1 && PyErr_Occurred()) return NULL;
+    if (value < 0 || value > 1024) {
+        return PyErr_Format(PyExc_ValueError,
+                            "n: expected 1 to 1024 threads, or 0 for one per CPU, got %ld", value);
+    }
+    fa_set_thread_count((int)value);
+    Py_RETURN_NONE;
+}
+
+#define FA_KEYWORDS(fn) (PyCFunction)(void (*)(void))(fn), METH_VARARGS | METH_KEYWORDS
+
+static PyMethodDef methods[] = {
+    {"integrate", FA_KEYWORDS(fa_py_integrate),
+     PyDoc_STR("integrate(*, evaluate, inputs, ...) -> (gap, error, output, base_output, "
+               "evaluations, outcome, rows); see csrc/engine/integrate.h")},
+    {"integrate_plan", FA_KEYWORDS(fa_py_integrate_plan),
+     PyDoc_STR("integrate_plan(rule, steps, adaptive, examples) -> (levels, most nodes of a "
+               "pass, scratch bytes)")},
+    {"quadrature", fa_py_quadrature, METH_VARARGS,
+     PyDoc_STR("quadrature(rule, n) -> (nodes, weights) on [0, 1]")},
+    {"get_num_threads", get_thread_count, METH_NOARGS, PyDoc_STR("get_num_threads() -> int")},
+    {"set_num_threads", set_thread_count, METH_O, PyDoc_STR("set_num_threads(n) -> None")},
+    {NULL, NULL, 0, NULL},
+};
+
+static int module_exec(PyObject *module)
+{
+    fa_state *state = PyModule_GetState(module);
+    import_array1(-1);
+    state->BackendError = PyErr_NewExceptionWithDoc(
+        "fastattr.BackendError", "No backend computes on this device, or the device failed.",
+        PyExc_RuntimeError, NULL);
+    state->dlpack = PyUnicode_InternFromString("__dlpack__");
+    state->exchange = PyUnicode_InternFromString("__dlpack_c_exchange_api__");
+    state->dlpack_names = Py_BuildValue("(s)", "max_version");
+    state->dlpack_version = Py_BuildValue("(ii)", FA_DLPACK_MAJOR, 1);
+    if (state->BackendError == NULL || state->dlpack == NULL || state->exchange == NULL ||
+        state->dlpack_names == NULL || state->dlpack_version == NULL) {
+        return -1; /* module_clear releases what was made */
+    }
+    return PyModule_AddObjectRef(module, "BackendError", state->BackendError);
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    fa_state *state = PyModule_GetState(module);
+    Py_VISIT(state->BackendError);
+    Py_VISIT(state->dlpack);
+    Py_VISIT(state->exchange);
+    Py_VISIT(state->dlpack_names);
+    Py_VISIT(state->dlpack_version);
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    fa_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->BackendError);
+    Py_CLEAR(state->dlpack);
+    Py_CLEAR(state->exchange);
+    Py_CLEAR(state->dlpack_names);
+    Py_CLEAR(state->dlpack_version);
+    return 0;
+}
+
+static void module_free(void *module) { module_clear(module); }
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "fastattr._core",
+    .m_doc = "C core of fastattr; see fastattr for the public names.",
+    .m_size = sizeof(fa_state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void);
+
+PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&module_def); }
