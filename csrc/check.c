@@ -114,8 +114,10 @@ fa_dtype fa_dtype_of(DLDataType dtype)
     if (dtype.lanes != 1) return FA_OTHER;
     if (dtype.code == kDLBfloat && dtype.bits == 16) return FA_BFLOAT16;
     if (dtype.code != kDLFloat) return FA_OTHER;
-    return dtype.bits == 16 ? FA_FLOAT16 : dtype.bits == 32 ? FA_FLOAT32
-                          : dtype.bits == 64 ? FA_FLOAT64 : FA_OTHER;
+    return dtype.bits == 16   ? FA_FLOAT16
+           : dtype.bits == 32 ? FA_FLOAT32
+           : dtype.bits == 64 ? FA_FLOAT64
+                              : FA_OTHER;
 }
 
 const char *fa_dtype_name(DLDataType dtype)

@@ -43,10 +43,10 @@ fa_status fa_fail(fa_error *error, fa_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Return early. Only where nothing is held; otherwise `goto done`. */
-#define FA_TRY(expression)                            \
-    do {                                              \
-        const fa_status fa_try_ = (expression);       \
-        if (fa_try_ != FA_OK) return fa_try_;         \
+#define FA_TRY(expression)                      \
+    do {                                        \
+        const fa_status fa_try_ = (expression); \
+        if (fa_try_ != FA_OK) return fa_try_;   \
     } while (0)
 
 /* ---- tensors --------------------------------------------------------------
@@ -88,20 +88,20 @@ typedef struct {
 /* ---- operations -----------------------------------------------------------
  * One line here, one file per backend. Contiguous tensors of one dtype; `T` is that
  * dtype, ACC is float for 16- and 32-bit data, double for 64-bit. */
-#define FA_OPS(X)                                                            \
-    X(points, "the points of a chunk, and whose they are")                   \
-    X(accumulate, "result += weight * gradient, at every level")             \
-    X(collect, "model outputs and predicted classes at the end points")      \
-    X(measure, "per example: norms, sum and change of the attribution")      \
+#define FA_OPS(X)                                                       \
+    X(points, "the points of a chunk, and whose they are")              \
+    X(accumulate, "result += weight * gradient, at every level")        \
+    X(collect, "model outputs and predicted classes at the end points") \
+    X(measure, "per example: norms, sum and change of the attribution") \
     X(finish, "attribution = accumulator * (input - base)")
 
 typedef struct {
-    DLTensor *out;            /* (R, D) T                                        */
-    int64_t *index;           /* (R) example of each row, or NULL                */
-    int64_t *scalars;         /* (R, 2) flat output indices plus, minus, or NULL */
-    const DLTensor *input;    /* (B, D) T                                        */
-    const DLTensor *base;     /* (B, D) or (1, D) T                              */
-    const int64_t *target;    /* (B, 2)                                          */
+    DLTensor *out;         /* (R, D) T                                        */
+    int64_t *index;        /* (R) example of each row, or NULL                */
+    int64_t *scalars;      /* (R, 2) flat output indices plus, minus, or NULL */
+    const DLTensor *input; /* (B, D) T                                        */
+    const DLTensor *base;  /* (B, D) or (1, D) T                              */
+    const int64_t *target; /* (B, 2)                                          */
     fa_rows rows;
 } fa_points_args;
 
@@ -137,11 +137,11 @@ typedef struct {
 #define FA_MEASURES 4
 
 typedef struct {
-    DLTensor *out;            /* (B, D) ACC; may be the first plane of `result` */
-    const DLTensor *result;   /* (L, B, D) ACC                                  */
-    const DLTensor *input;    /* (B, D) T                                       */
-    const DLTensor *base;     /* (B, D) or (1, D) T                             */
-    const int64_t *level;     /* (B) which accumulator holds the answer         */
+    DLTensor *out;          /* (B, D) ACC; may be the first plane of `result` */
+    const DLTensor *result; /* (L, B, D) ACC                                  */
+    const DLTensor *input;  /* (B, D) T                                       */
+    const DLTensor *base;   /* (B, D) or (1, D) T                             */
+    const int64_t *level;   /* (B) which accumulator holds the answer         */
     int multiply;
     int absolute;
 } fa_finish_args;
@@ -170,30 +170,29 @@ fa_status fa_backend_for(const fa_backend **out, DLDevice device, fa_error *erro
 /* ---- the model ------------------------------------------------------------ */
 
 typedef struct {
-    int64_t rows;            /* R                                                  */
-    int64_t inputs;          /* T                                                  */
-    const DLTensor *points;  /* (T): each (R, D)                                   */
-    const int64_t *index;    /* (R) example of each row                            */
-    const int64_t *scalars;  /* (Q, R, 2): out[plus] - out[minus], indices into the
-                                flattened output of one row; minus -1 = none,
-                                plus -1 = the predicted class                      */
-    int64_t scalar_count;    /* Q                                                  */
-    int64_t remaining;       /* rows of this pass not evaluated yet, these included */
-    int gradients;           /* wanted? else values and predicted classes only     */
+    int64_t rows;           /* R                                                  */
+    int64_t inputs;         /* T                                                  */
+    const DLTensor *points; /* (T): each (R, D)                                   */
+    const int64_t *index;   /* (R) example of each row                            */
+    const int64_t *scalars; /* (Q, R, 2): out[plus] - out[minus], indices into the
+                               flattened output of one row; minus -1 = none,
+                               plus -1 = the predicted class                      */
+    int64_t scalar_count;   /* Q                                                  */
+    int64_t remaining;      /* rows of this pass not evaluated yet, these included */
+    int gradients;          /* wanted? else values and predicted classes only     */
 } fa_batch;
 
 typedef struct {
-    const DLTensor *values;                    /* (Q, R) any floating type          */
-    const DLTensor *predicted;                 /* (R) int64, or NULL                */
-    const DLTensor *gradients[FA_MAX_INPUTS];  /* (Q, R, D) T each; NULL = all zero */
+    const DLTensor *values;                   /* (Q, R) any floating type          */
+    const DLTensor *predicted;                /* (R) int64, or NULL                */
+    const DLTensor *gradients[FA_MAX_INPUTS]; /* (Q, R, D) T each; NULL = all zero */
 } fa_evaluation;
 
 /* FA_ENOMEM means "ask again with fewer rows". What `out` points to stays the model's
  * and is read before `release`, which ends every successful evaluate. */
 typedef struct {
     void *self;
-    fa_status (*evaluate)(void *self, const fa_batch *batch, fa_evaluation *out,
-                          fa_error *error);
+    fa_status (*evaluate)(void *self, const fa_batch *batch, fa_evaluation *out, fa_error *error);
     void (*release)(void *self);
 } fa_model;
 

@@ -18,8 +18,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;        /* guards all be
 static pthread_cond_t work_ready = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t work_done = PTHREAD_COND_INITIALIZER;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static int wanted_threads; /* 0 = not chosen yet */
-static int workers;        /* started so far     */
+static int wanted_threads;  /* 0 = not chosen yet */
+static int workers;         /* started so far     */
 static uint64_t generation; /* number of the current loop */
 static int parts, pending;
 static struct {
@@ -83,7 +83,8 @@ static void start_workers(int count)
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     while (workers < count) {
         pthread_t thread;
-        if (pthread_create(&thread, &attributes, worker_main, (void *)(intptr_t)workers) != 0) break;
+        if (pthread_create(&thread, &attributes, worker_main, (void *)(intptr_t)workers) != 0)
+            break;
         workers++;
     }
     pthread_attr_destroy(&attributes);

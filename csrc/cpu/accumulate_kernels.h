@@ -29,7 +29,8 @@ static void FN(accumulate)(void *context, int64_t begin, int64_t end)
     const fa_accumulate_args *args = context;
     const fa_rows *rows = &args->rows;
     const int64_t D = args->gradient->shape[1], blocks = (D + FA_BLOCK - 1) / FA_BLOCK;
-    const int64_t start = rows->first - rows->lead, first_slot = start > 0 ? start / rows->nodes : 0;
+    const int64_t start = rows->first - rows->lead,
+                  first_slot = start > 0 ? start / rows->nodes : 0;
     for (int64_t item = begin; item < end; item++) {
         const int64_t slot = first_slot + item / blocks, block = item % blocks * FA_BLOCK;
         const int64_t from = slot * rows->nodes - start, to = from + rows->nodes;

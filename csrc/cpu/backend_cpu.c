@@ -11,13 +11,12 @@ static fa_status copy(void *to, const void *from, int64_t bytes, void *stream, f
     return FA_OK;
 }
 
-const fa_backend fa_backend_cpu = {
-    .abi_version = FA_ABI_VERSION,
-    .device_type = kDLCPU,
-    .name = "cpu",
-    .upload = copy,
-    .download = copy,
+const fa_backend fa_backend_cpu = {.abi_version = FA_ABI_VERSION,
+                                   .device_type = kDLCPU,
+                                   .name = "cpu",
+                                   .upload = copy,
+                                   .download = copy,
 #define FA_CPU_ENTRY(op, doc) .op = fa_cpu_##op,
-    FA_OPS(FA_CPU_ENTRY)
+                                   FA_OPS(FA_CPU_ENTRY)
 #undef FA_CPU_ENTRY
 };

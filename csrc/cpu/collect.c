@@ -5,10 +5,14 @@ static double value_at(const DLTensor *values, int64_t r)
 {
     const void *data = fa_data(values);
     switch (fa_dtype_of(values->dtype)) {
-    case FA_FLOAT32: return ((const float *)data)[r];
-    case FA_FLOAT64: return ((const double *)data)[r];
-    case FA_FLOAT16: return fa_float_of_half(((const fa_half *)data)[r]);
-    default: return fa_float_of_bfloat(((const fa_bfloat *)data)[r]);
+    case FA_FLOAT32:
+        return ((const float *)data)[r];
+    case FA_FLOAT64:
+        return ((const double *)data)[r];
+    case FA_FLOAT16:
+        return fa_float_of_half(((const fa_half *)data)[r]);
+    default:
+        return fa_float_of_bfloat(((const fa_bfloat *)data)[r]);
     }
 }
 

@@ -11,10 +11,10 @@ FA_OPS(FA_CPU_DECLARE)
 #undef FA_CPU_DECLARE
 
 /* Pick the function that foreach_float.h made for the dtype of `tensor`. */
-#define FA_BY_DTYPE(tensor, fn)                                  \
-    (fa_dtype_of((tensor)->dtype) == FA_FLOAT32   ? fn##_f32     \
-     : fa_dtype_of((tensor)->dtype) == FA_FLOAT64 ? fn##_f64     \
-     : fa_dtype_of((tensor)->dtype) == FA_FLOAT16 ? fn##_f16     \
+#define FA_BY_DTYPE(tensor, fn)                              \
+    (fa_dtype_of((tensor)->dtype) == FA_FLOAT32   ? fn##_f32 \
+     : fa_dtype_of((tensor)->dtype) == FA_FLOAT64 ? fn##_f64 \
+     : fa_dtype_of((tensor)->dtype) == FA_FLOAT16 ? fn##_f16 \
                                                   : fn##_bf16)
 
 static inline int64_t fa_min(int64_t a, int64_t b) { return a < b ? a : b; }

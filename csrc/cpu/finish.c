@@ -11,7 +11,7 @@ fa_status fa_cpu_finish(const fa_finish_args *args, void *stream, fa_error *erro
     (void)stream;
     (void)error;
     fa_finish_args copy = *args;
-    fa_parallel_for(args->input->shape[0], args->input->shape[1],
-                    FA_BY_DTYPE(args->input, finish), &copy);
+    fa_parallel_for(args->input->shape[0], args->input->shape[1], FA_BY_DTYPE(args->input, finish),
+                    &copy);
     return FA_OK;
 }

@@ -171,12 +171,14 @@ static fa_status prepare(integration *run, int64_t pass, fa_error *error)
     const int end_row = pass == 0 && !job->predict && !fa_schedule_has_input(&job->schedule);
     run->rows.lead = 0;
     if (pass == 0) FA_TRY(choose_leads(run, &run->rows.lead, error));
-    FA_TRY(fa_schedule_pass(&run->rows.nodes, run->host.alpha, run->host.weight, &job->schedule, pass,
-                            end_row, error));
+    FA_TRY(fa_schedule_pass(&run->rows.nodes, run->host.alpha, run->host.weight, &job->schedule,
+                            pass, end_row, error));
     const int64_t nodes = run->rows.nodes;
     FA_TRY(backend->upload(run->device.alpha, run->host.alpha, nodes * 8, job->stream, error));
-    FA_TRY(backend->upload(run->device.weight, run->host.weight, levels * nodes * 8, job->stream, error));
-    FA_TRY(backend->upload(run->device.lead, run->host.lead, run->rows.lead * 8, job->stream, error));
+    FA_TRY(backend->upload(run->device.weight, run->host.weight, levels * nodes * 8, job->stream,
+                           error));
+    FA_TRY(
+        backend->upload(run->device.lead, run->host.lead, run->rows.lead * 8, job->stream, error));
     return FA_OK;
 }
 
@@ -219,8 +221,8 @@ static fa_status settle(integration *run, int64_t pass, fa_error *error)
     FA_TRY(backend->download(run->host.sums, run->device.sums, count * FA_MEASURES * 8, job->stream,
                              error));
     if (pass == 0) {
-        FA_TRY(backend->download(run->host.ends, run->device.ends, 2 * job->examples * 8, job->stream,
-                                 error));
+        FA_TRY(backend->download(run->host.ends, run->device.ends, 2 * job->examples * 8,
+                                 job->stream, error));
         read_ends(run);
     }
     run->active_count =
@@ -232,8 +234,8 @@ static fa_status settle(integration *run, int64_t pass, fa_error *error)
 static fa_status finish(integration *run, fa_error *error)
 {
     fa_integration *job = run->job;
-    FA_TRY(job->backend->upload(run->device.reached, run->host.reached, job->examples * 8, job->stream,
-                                error));
+    FA_TRY(job->backend->upload(run->device.reached, run->host.reached, job->examples * 8,
+                                job->stream, error));
     for (int64_t t = 0; t < job->inputs; t++) {
         const fa_finish_args args = {.out = &job->values[t],
                                      .result = &job->result[t],

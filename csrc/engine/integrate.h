@@ -4,6 +4,7 @@
 
 #include "schedule.h"
 
+/* From good to bad. */
 typedef enum {
     FA_CONVERGED = 0,   /* the bar is below the tolerance, or the method makes no claim      */
     FA_UNCONVERGED = 1, /* the cap was reached, or a fixed rule's gap exceeds the tolerance  */
@@ -18,27 +19,27 @@ typedef struct {
     void *stream;
     const fa_model *model;
 
-    int64_t examples;       /* B */
-    int64_t inputs;         /* T */
-    const DLTensor *input;  /* (T): (B, D)                                            */
-    const DLTensor *base;   /* (T): (B, D) or (1, D)                                  */
-    DLTensor *points;       /* (T): (rows, D), reused by every chunk                  */
-    DLTensor *result;       /* (T): (L, B, D) accumulators, zero at entry             */
-    DLTensor *values;       /* (T): (B, D), may share memory with `result` if L is 1  */
-    int64_t *index;         /* (rows)                                                 */
-    int64_t *scalars;       /* (rows, 2)                                              */
-    int64_t *target;        /* (B, 2) plus and minus; plus is filled in if `predict`  */
-    void *scratch;          /* fa_integrate_scratch() bytes, 64-byte aligned          */
+    int64_t examples;      /* B */
+    int64_t inputs;        /* T */
+    const DLTensor *input; /* (T): (B, D)                                            */
+    const DLTensor *base;  /* (T): (B, D) or (1, D)                                  */
+    DLTensor *points;      /* (T): (rows, D), reused by every chunk                  */
+    DLTensor *result;      /* (T): (L, B, D) accumulators, zero at entry             */
+    DLTensor *values;      /* (T): (B, D), may share memory with `result` if L is 1  */
+    int64_t *index;        /* (rows)                                                 */
+    int64_t *scalars;      /* (rows, 2)                                              */
+    int64_t *target;       /* (B, 2) plus and minus; plus is filled in if `predict`  */
+    void *scratch;         /* fa_integrate_scratch() bytes, 64-byte aligned          */
 
-    int shared_base;        /* all examples have one base and the model sees nothing else
-                               of them: one row there for each distinct scalar         */
-    int64_t rows;           /* at most so many rows a chunk; lowered when memory runs out */
+    int shared_base; /* all examples have one base and the model sees nothing else
+                        of them: one row there for each distinct scalar         */
+    int64_t rows;    /* at most so many rows a chunk; lowered when memory runs out */
     fa_schedule schedule;
     double tolerance;
-    int adaptive;      /* stop each example when its own bar is met                   */
-    int predict;       /* a forward-only pass chooses the class                       */
-    int completeness;  /* sum of the attribution = f(input) - f(base)                 */
-    int multiply;      /* by input - base                                             */
+    int adaptive;     /* stop each example when its own bar is met                   */
+    int predict;      /* a forward-only pass chooses the class                       */
+    int completeness; /* sum of the attribution = f(input) - f(base)                 */
+    int multiply;     /* by input - base                                             */
     int absolute;
 
     double *gap, *error, *output, *base_output; /* (B) */

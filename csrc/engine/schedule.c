@@ -12,7 +12,8 @@ fa_status fa_schedule_init(fa_schedule *out, fa_rule rule, int64_t steps, int ad
         out->steps[out->levels++] = (steps - 1) / 2;
         out->steps[out->levels++] = steps;
     } else {
-        for (int64_t n = FA_NESTED_FIRST; n <= steps && out->levels < FA_MAX_LEVELS; n = 2 * n + 1) {
+        for (int64_t n = FA_NESTED_FIRST; n <= steps && out->levels < FA_MAX_LEVELS;
+             n = 2 * n + 1) {
             out->steps[out->levels++] = n;
         }
     }
@@ -37,14 +38,12 @@ int64_t fa_schedule_most_nodes(const fa_schedule *schedule)
 
 int fa_schedule_has_input(const fa_schedule *schedule)
 {
-    return schedule->rule == FA_RIGHT ||
-           (schedule->rule == FA_TRAPEZOID && schedule->steps[0] > 1);
+    return schedule->rule == FA_RIGHT || (schedule->rule == FA_TRAPEZOID && schedule->steps[0] > 1);
 }
 
 int fa_schedule_has_base(const fa_schedule *schedule)
 {
-    return schedule->rule == FA_LEFT ||
-           (schedule->rule == FA_TRAPEZOID && schedule->steps[0] > 1);
+    return schedule->rule == FA_LEFT || (schedule->rule == FA_TRAPEZOID && schedule->steps[0] > 1);
 }
 
 /* Column k of `weight`: the weights, at every level, of node i (0-based) of level `top`.

@@ -34,7 +34,6 @@ int fa_schedule_has_base(const fa_schedule *schedule);
 /* Nodes of `pass`: alpha (N) ascending and weight (L, N); weights of levels the pass has
  * left behind are 0. With `end_row` a row at alpha 1 and weight 0 comes first. */
 fa_status fa_schedule_pass(int64_t *nodes, double *alpha, double *weight,
-                           const fa_schedule *schedule, int64_t pass, int end_row,
-                           fa_error *error);
+                           const fa_schedule *schedule, int64_t pass, int end_row, fa_error *error);
 
 #endif /* FA_SCHEDULE_H */

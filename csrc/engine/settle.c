@@ -55,8 +55,8 @@ int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, 
         const double gap = job->completeness ? s[SUM] - (output - base_output) : NAN;
         const double scale =
             job->completeness ? worst(fabs(output), fabs(base_output)) : fabs(output);
-        const double bar = worst(relative(s[CHANGE], s[NORM]),
-                                 relative(2.0 * fabs(gap), s[PRODUCT_NORM]));
+        const double bar =
+            worst(relative(s[CHANGE], s[NORM]), relative(2.0 * fabs(gap), s[PRODUCT_NORM]));
         const fa_outcome outcome = judge(job, s, gap, bar, scale);
         if (!last && (outcome == FA_UNCONVERGED || outcome == FA_SINGULAR)) {
             active[kept++] = e;

@@ -14,8 +14,7 @@ static int from_ndarray(source *out, PyArrayObject *array, const char *name)
     const int item = (int)PyArray_ITEMSIZE(array);
     PyArray_Descr *descr = PyArray_DESCR(array);
     const char kind = descr->kind;
-    if (item < 1 || item > 8 || strchr("biufc", kind) == NULL ||
-        !PyArray_ISNOTSWAPPED(array)) {
+    if (item < 1 || item > 8 || strchr("biufc", kind) == NULL || !PyArray_ISNOTSWAPPED(array)) {
         PyErr_Format(PyExc_TypeError, "%s: expected a numeric array in native byte order, got %R",
                      name, descr);
         return -1;

@@ -164,8 +164,7 @@ done:
     return result;
 }
 
-static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *out,
-                          fa_error *error)
+static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *out, fa_error *error)
 {
     fa_callback_model *self = context;
     fa_status status = FA_OK;

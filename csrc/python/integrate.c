@@ -30,17 +30,16 @@ static const DLDataType uint8_dtype = {kDLUInt, 8, 1};
 
 static int parse(arguments *a, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"evaluate", "inputs",   "bases",    "points",       "results",
-                            "values",   "index",    "scalars",  "target",       "scratch",
-                            "rows",     "rule",     "steps",    "adaptive",     "tolerance",
-                            "predict",  "multiply", "absolute", "completeness", "shared_base",
-                            NULL};
+    static char *names[] = {
+        "evaluate",  "inputs",  "bases",    "points",   "results",      "values",      "index",
+        "scalars",   "target",  "scratch",  "rows",     "rule",         "steps",       "adaptive",
+        "tolerance", "predict", "multiply", "absolute", "completeness", "shared_base", NULL};
     return PyArg_ParseTupleAndKeywords(
         args, kwargs, "OO!O!O!O!O!OOOOLsLpdppppp:integrate", names, &a->evaluate, &PyTuple_Type,
-        &a->inputs, &PyTuple_Type, &a->bases, &PyTuple_Type, &a->points, &PyTuple_Type,
-        &a->results, &PyTuple_Type, &a->values, &a->index, &a->scalars, &a->target, &a->scratch,
-        &a->rows, &a->rule, &a->steps, &a->adaptive, &a->tolerance, &a->predict, &a->multiply,
-        &a->absolute, &a->completeness, &a->shared_base);
+        &a->inputs, &PyTuple_Type, &a->bases, &PyTuple_Type, &a->points, &PyTuple_Type, &a->results,
+        &PyTuple_Type, &a->values, &a->index, &a->scalars, &a->target, &a->scratch, &a->rows,
+        &a->rule, &a->steps, &a->adaptive, &a->tolerance, &a->predict, &a->multiply, &a->absolute,
+        &a->completeness, &a->shared_base);
 }
 
 static int fail_shape(const char *name, int64_t t, const char *expected)
@@ -203,6 +202,15 @@ static void describe_job(fa_integration *job, borrowed *b, const arguments *a)
     job->shared_base = a->shared_base;
 }
 
+static int worst_outcome(const fa_integration *job)
+{
+    int worst = FA_CONVERGED;
+    for (int64_t e = 0; e < job->examples; e++) {
+        if (job->outcome[e] > worst) worst = job->outcome[e];
+    }
+    return worst;
+}
+
 static fa_status run(fa_integration *job, const fa_state *state, const arguments *a,
                      fa_error *error)
 {
@@ -254,8 +262,8 @@ PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs)
         fa_raise(state, status, &error);
         goto done;
     }
-    result = Py_BuildValue("(OOOOOOL)", r.gap, r.error, r.output, r.base_output, r.evaluations,
-                           r.outcome, (long long)job.rows);
+    result = Py_BuildValue("(OOOOOOiL)", r.gap, r.error, r.output, r.base_output, r.evaluations,
+                           r.outcome, worst_outcome(&job), (long long)job.rows);
 
 done:
     Py_XDECREF(r.outcome);

@@ -42,7 +42,7 @@ static PyObject *set_thread_count(PyObject *module, PyObject *count)
 static PyMethodDef methods[] = {
     {"integrate", FA_KEYWORDS(fa_py_integrate),
      PyDoc_STR("integrate(*, evaluate, inputs, ...) -> (gap, error, output, base_output, "
-               "evaluations, outcome, rows); see csrc/engine/integrate.h")},
+               "evaluations, outcome, worst outcome, rows); see csrc/engine/integrate.h")},
     {"integrate_plan", FA_KEYWORDS(fa_py_integrate_plan),
      PyDoc_STR("integrate_plan(rule, steps, adaptive, examples) -> (levels, most nodes of a "
                "pass, scratch bytes)")},

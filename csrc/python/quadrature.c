@@ -4,12 +4,8 @@
 int fa_rule_from_name(const char *name)
 {
     static const char *const names[FA_RULES] = {
-        [FA_GAUSS_LEGENDRE] = "gauss_legendre",
-        [FA_FEJER] = "nested",
-        [FA_MIDPOINT] = "midpoint",
-        [FA_TRAPEZOID] = "trapezoid",
-        [FA_LEFT] = "left",
-        [FA_RIGHT] = "right",
+        [FA_GAUSS_LEGENDRE] = "gauss_legendre", [FA_FEJER] = "nested", [FA_MIDPOINT] = "midpoint",
+        [FA_TRAPEZOID] = "trapezoid",           [FA_LEFT] = "left",    [FA_RIGHT] = "right",
     };
     for (int rule = 0; rule < FA_RULES; rule++) {
         if (strcmp(name, names[rule]) == 0) return rule;

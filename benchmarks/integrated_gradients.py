@@ -1,0 +1,192 @@
+"""Integrated Gradients, 50 Gauss-Legendre nodes: fastattr beside Captum.
+
+    python -m benchmarks.integrated_gradients [--case NAME] [--quick] [--json PATH] [--threads N]
+
+Captum runs as its documentation shows it, with every row of all steps in one batch; where the activations of that batch
+do not fit this machine, the largest `internal_batch_size` that does is used instead, and the row says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks import networks, report
+from benchmarks.memory import MB, Growth, available, peak_growth
+from benchmarks.protocol import Case, Side, prepared
+
+STEPS = 50
+MEMORY_SHARE = 0.5  # of the available memory, for Captum's activations
+
+
+@dataclass(frozen=True)
+class Work:
+    """A network and its batch: inputs (B, ...), baseline zero, targets (B,)."""
+
+    model: nn.Module
+    inputs: Tensor
+    baseline: Tensor
+    target: Tensor
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    "MLP 30-64-32-2": (partial(networks.mlp, 30, 64, 32, 2), (30,), 2),
+    "CNN 28x28": (networks.small_cnn, (1, 28, 28), 10),
+    "ResNet-18 64x64": (networks.resnet18, (3, 64, 64), 1000),
+    "ResNet-18 224x224": (networks.resnet18, (3, 224, 224), 1000),
+}
+
+
+@functools.cache
+def work(network: str, batch: int) -> Work:
+    """The same weights, inputs and targets for both sides and in every process."""
+    build, shape, classes = NETWORKS[network]
+    random = torch.Generator().manual_seed(batch)
+    inputs = torch.randn(batch, *shape, generator=random)
+    return Work(build(), inputs, torch.zeros_like(inputs), torch.randint(classes, (batch,), generator=random))
+
+
+def saved_bytes_per_row(model: nn.Module, row: Tensor) -> int:
+    """What autograd keeps of one row between forward and backward; parameters do not count, each storage once."""
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model(row.clone().requires_grad_())  # alive until the sum, so that no address is used twice
+    total = sum(sizes.values())
+    del output
+    return total
+
+
+def batch_that_fits(job: Work, steps: int) -> int | None:
+    """Captum's `internal_batch_size`: None, its default, while all rows' activations fit."""
+    per_row = saved_bytes_per_row(job.model, job.inputs[:1])
+    batch, room = len(job.inputs), int(MEMORY_SHARE * available())
+    return None if batch * steps * per_row <= room else max(1, room // (per_row * batch)) * batch
+
+
+def captum_side(network: str, batch: int, steps: int = STEPS) -> Side:
+    from captum.attr import IntegratedGradients
+
+    job = work(network, batch)
+    internal = batch_that_fits(job, steps)
+    method = IntegratedGradients(job.model)
+
+    def run() -> np.ndarray:
+        values = method.attribute(
+            job.inputs, job.baseline, target=job.target, n_steps=steps, internal_batch_size=internal
+        )
+        return values.detach().numpy()
+
+    note = f"{batch * steps} rows do not fit: captum internal_batch_size={internal}" if internal else ""
+    return Side(run, job.model, job.inputs[:1], note)
+
+
+def fastattr_side(network: str, batch: int, steps: int = STEPS, rows: int | str = "auto") -> Side:
+    import fastattr as fa
+
+    fa.set_num_threads(torch.get_num_threads())
+    job = work(network, batch)
+    method = fa.IntegratedGradients(job.model, steps=steps, rows=rows, engine="callback")
+
+    def run() -> np.ndarray:
+        return method(job.inputs, target=job.target, baseline=job.baseline).values.numpy()
+
+    return Side(run, job.model, job.inputs[:1])
+
+
+def cases(quick: bool = False) -> Iterator[Case]:
+    """The lines to reach that need neither the native dense model nor the affine prefix."""
+    lines = [
+        ("MLP 30-64-32-2", 1, 8.0),
+        ("MLP 30-64-32-2", 32, 8.0),
+        ("MLP 30-64-32-2", 256, 12.0),
+        ("CNN 28x28", 16, 1.6),
+        ("CNN 28x28", 64, 3.5),
+        ("ResNet-18 224x224", 1, 1.7),
+        ("ResNet-18 224x224", 8, 1.7),
+    ]
+    for network, batch, wanted in lines[:-1] if quick else lines:
+        large = network.startswith("ResNet")
+        sides = (partial(captum_side, network, batch), partial(fastattr_side, network, batch))
+        yield Case(network, batch, *sides, wanted=wanted, memory=not large)
+
+
+@dataclass(frozen=True)
+class MemoryLine:
+    """Peak memory of ours as a share of what it is compared with, wanted at most `wanted`."""
+
+    name: str
+    ours: Growth
+    other: Growth
+    wanted: float
+
+    @property
+    def share(self) -> float:
+        return self.ours.peak / self.other.peak
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "name": self.name, "ours_mb": self.ours.peak / MB, "other_mb": self.other.peak / MB, "share": self.share,
+            "wanted": self.wanted, "reached": self.share <= self.wanted, "memory_by": self.ours.how,
+        }  # fmt: skip
+
+
+def memory_lines(network: str = "ResNet-18 64x64", batch: int = 8) -> list[dict[str, Any]]:
+    """Against Captum, and flat in the number of steps (the middle one of three processes each)."""
+    columns = (("peak memory", -46), ("fastattr MB", 12), ("other MB", 9), ("share", 7), ("wanted", 8))
+    print(report.header(columns), flush=True)
+
+    def peak(side: Callable[..., Side], steps: int, repeat: int = 3) -> Growth:
+        return peak_growth(partial(prepared, partial(side, network, batch, steps)), repeat=repeat)
+
+    few = peak(fastattr_side, STEPS)
+    title = f"{network} B={batch}"
+    lines = [
+        MemoryLine(f"{title}, {STEPS} steps v Captum", few, peak(captum_side, STEPS, 1), 1 / 8),
+        MemoryLine(f"{title}, {8 * STEPS} v {STEPS} steps", peak(fastattr_side, 8 * STEPS), few, 1.1),
+    ]
+    for line in lines:
+        numbers = (line.ours.peak / MB, line.other.peak / MB, line.share, line.wanted)
+        mark = "" if line.share <= line.wanted else "  above the line"
+        print(report.cells((line.name, *map(report.number, numbers)), columns) + mark, flush=True)
+    return [line.row() for line in lines]
+
+
+def run(quick: bool = False, only: str | None = None, path: Path | None = None) -> bool:
+    """Runs the cases whose name and batch contain `only`; False if a case failed."""
+    chosen = [case for case in cases(quick) if only is None or only in f"{case.name} B={case.batch}"]
+    rows = report.run_cases(chosen, budget=3 if quick else 10)
+    if only is None or only in "memory":
+        print()
+        rows += memory_lines()
+    print("written to", report.write("integrated_gradients", rows, path))
+    return not any(row.get("failed") for row in rows)
+
+
+def main() -> int:
+    options = report.parser("Integrated Gradients beside Captum")
+    options.add_argument("--case", help='part of a case\'s name, as "CNN", "CNN 28x28 B=16" or "memory"')
+    given = options.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    return 0 if run(given.quick, given.case, given.json) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""How two libraries are compared: the one protocol of all benchmarks.
+
+A case has two sides, a peer and fastattr. In this order:
+1. both run once, which warms them up, and must agree: max |ours - peer| <= tolerance * max |peer|, or the case failed;
+2. both run alternately in this process on the same data and threads, at least three pairs, more while the budget
+   lasts; the ratio is the median of the pairs' ratios, the spread their quartiles;
+3. the gradients each side asks of the model are counted by a hook, in a run that is not timed;
+4. each side runs once in a fresh process for its peak memory (memory.py);
+5. the physical limit is 2 x forward time of a row, at the best of several chunk sizes, x our gradient evaluations.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.memory import MB, peak_growth
+
+SAMPLE_SECONDS = 0.02  # shorter work is repeated until one measurement takes this long
+MIN_PAIRS, MAX_PAIRS = 3, 41
+FORWARD_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One library at one piece of work.
+
+    run: returns the attribution, an array. model, row (1, ...): what is explained, and one row of its input, for the
+    count of evaluations and the physical limit. evaluations: for engines that do not call `model`, their own count.
+    """
+
+    run: Callable[[], np.ndarray]
+    model: nn.Module
+    row: Tensor
+    note: str = ""
+    evaluations: Callable[[], int] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """peer, ours: picklable factories, called here and in the fresh processes; wanted: the ratio to reach."""
+
+    name: str
+    batch: int
+    peer: Callable[[], Side]
+    ours: Callable[[], Side]
+    wanted: float | None = None
+    tolerance: float = 1e-5
+    memory: bool = True
+
+
+@dataclass
+class Result:
+    """What is printed and written of a case. Times in milliseconds, memory in MB (1e6 bytes)."""
+
+    name: str
+    batch: int
+    wanted: float | None
+    disagreement: float
+    failed: bool = False
+    peer_ms: float = float("nan")
+    ours_ms: float = float("nan")
+    ratio: float = float("nan")
+    spread: tuple[float, float] = (float("nan"), float("nan"))
+    pairs: int = 0
+    peer_mb: float = float("nan")
+    ours_mb: float = float("nan")
+    memory_by: str = "not measured"
+    evaluations: int = 0
+    peer_evaluations: int = 0
+    forward_ms_per_row: float = float("nan")
+    times_limit: float = float("nan")
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def reached(self) -> bool | None:
+        return None if self.wanted is None else not self.failed and self.ratio >= self.wanted
+
+
+def disagreement(ours: np.ndarray, peer: np.ndarray) -> float:
+    """max |ours - peer| / max |peer|; infinite where shapes differ or anything is not finite."""
+    ours, peer = np.asarray(ours, dtype=np.float64), np.asarray(peer, dtype=np.float64)
+    if ours.shape != peer.shape or not (np.isfinite(ours).all() and np.isfinite(peer).all()):
+        return float("inf")
+    difference, scale = np.abs(ours - peer).max(initial=0), np.abs(peer).max(initial=0)
+    if scale == 0:
+        return 0.0 if difference == 0 else float("inf")
+    return float(difference / scale)
+
+
+def seconds(run: Callable[[], object], calls: int = 1) -> float:
+    """Seconds of one of `calls` calls."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def calls_per_sample(run: Callable[[], object]) -> int:
+    calls = 1
+    while calls < 1024 and seconds(run, calls) * calls < SAMPLE_SECONDS:
+        calls *= 2
+    return calls
+
+
+def time_pairs(peer: Callable[[], object], ours: Callable[[], object], budget: float) -> np.ndarray:
+    """(pairs, 2) seconds of peer and ours; the order changes from pair to pair."""
+    calls = calls_per_sample(peer), calls_per_sample(ours)
+    start = time.perf_counter()
+    pairs: list[list[float]] = []
+    while len(pairs) < MIN_PAIRS or (len(pairs) < MAX_PAIRS and time.perf_counter() - start < budget):
+        pair = [0.0, 0.0]
+        for side in (0, 1) if len(pairs) % 2 == 0 else (1, 0):
+            gc.collect()
+            pair[side] = seconds((peer, ours)[side], calls[side])
+        pairs.append(pair)
+    return np.array(pairs)
+
+
+def count_evaluations(side: Side) -> int:
+    """Rows whose gradient is asked of the model in one run; the engine's own count where the model is not called."""
+    rows = 0
+
+    def count(gradient: Tensor) -> None:
+        nonlocal rows
+        rows += len(gradient)
+
+    def watch(module: nn.Module, inputs: object, output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(count)
+
+    handle = side.model.register_forward_hook(watch)
+    try:
+        side.run()
+    finally:
+        handle.remove()
+    return side.evaluations() if rows == 0 and side.evaluations else rows
+
+
+@torch.no_grad()
+def forward_seconds_per_row(model: nn.Module, row: Tensor, longest: float = 1.0) -> float:
+    """The best of several chunk sizes; sizes end where one forward takes `longest` seconds."""
+    best = float("inf")
+    for rows in FORWARD_ROWS:
+        points = row.expand(rows, *row.shape[1:]).contiguous()
+        first = seconds(partial(model, points))
+        calls = max(1, int(SAMPLE_SECONDS / max(first, 1e-6)))
+        took = min(seconds(partial(model, points), calls) for _ in range(3))
+        best = min(best, took / rows)
+        if took > longest or took / rows > 2 * best:
+            break
+    return best
+
+
+def prepared(factory: Callable[[], Side]) -> Callable[[], object]:
+    """In a fresh process: imports, model, data and one forward of one row; what comes after is counted."""
+    side = factory()
+    with torch.no_grad():
+        side.model(side.row)
+    return side.run
+
+
+def add_memory(result: Result, case: Case) -> None:
+    peer, ours = peak_growth(partial(prepared, case.peer)), peak_growth(partial(prepared, case.ours))
+    result.peer_mb, result.ours_mb = peer.peak / MB, ours.peak / MB
+    result.memory_by = peer.how if peer.how == ours.how else f"{peer.how}; {ours.how}"
+
+
+def add_times(result: Result, peer: Side, ours: Side, budget: float) -> None:
+    times = time_pairs(peer.run, ours.run, budget)
+    ratios = times[:, 0] / times[:, 1]
+    result.peer_ms, result.ours_ms = (float(t) for t in np.median(times, axis=0) * 1e3)
+    result.ratio, result.pairs = float(np.median(ratios)), len(ratios)
+    result.spread = (float(np.quantile(ratios, 0.25)), float(np.quantile(ratios, 0.75)))
+
+
+def measure(case: Case, budget: float = 10.0) -> Result:
+    """Runs one case; `budget` bounds the seconds of its timed pairs (three of them always run)."""
+    peer, ours = case.peer(), case.ours()
+    expected = peer.run()
+    result = Result(case.name, case.batch, case.wanted, disagreement(ours.run(), expected))
+    result.notes = [note for note in (peer.note, ours.note) if note]
+    if result.disagreement > case.tolerance:
+        result.failed = True
+        return result
+    add_times(result, peer, ours, budget)
+    result.evaluations, result.peer_evaluations = count_evaluations(ours), count_evaluations(peer)
+    per_row = forward_seconds_per_row(ours.model, ours.row)
+    result.forward_ms_per_row = per_row * 1e3
+    if result.evaluations:
+        result.times_limit = result.ours_ms / (2 * result.forward_ms_per_row * result.evaluations)
+    if case.memory:
+        add_memory(result, case)
+    return result

@@ -1,0 +1,39 @@
+"""fastattr: feature attributions of PyTorch models, with error bars, in bounded memory.
+
+>>> import fastattr as fa
+>>> att = fa.IntegratedGradients(model)(x, target=3)  # doctest: +SKIP
+>>> att.values, att.error, att.gap  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from ._core import BackendError
+from .attribution import Attribution
+from .config import set_num_threads, show_config
+from .methods import InputXGradient, IntegratedGradients, Saliency
+from .models.function import FunctionModel
+from .problem import shared
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Attribution",
+    "BackendError",
+    "FunctionModel",
+    "InputXGradient",
+    "IntegratedGradients",
+    "Saliency",
+    "__version__",
+    "datasets",
+    "set_num_threads",
+    "shared",
+    "show_config",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("datasets", "visualize", "reference"):
+        import importlib
+
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,148 @@
+"""The few array operations that the library needs, for each framework it hands arrays back in.
+
+A *kit* allocates and reads arrays of one framework on one device. Torch is only touched when the caller already
+uses it.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def is_torch(value: Any) -> bool:
+    """Whether ``value`` is a torch tensor; never imports torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is a tensor or array of a framework that speaks DLPack."""
+    return isinstance(value, np.ndarray) or is_torch(value) or hasattr(value, "__dlpack__")
+
+
+def dtype_name(value: Any) -> str:
+    """'float32' of an array of any framework."""
+    return _name(value.dtype)
+
+
+@lru_cache(maxsize=256)
+def _name(dtype: Any) -> str:
+    return str(dtype).rsplit(".", 1)[-1]
+
+
+def accumulator_name(name: str) -> str:
+    """The dtype in which sums over elements of dtype ``name`` are kept and returned."""
+    return "float64" if name == "float64" else "float32"
+
+
+class Kit(Protocol):
+    """Allocation and conversion in one framework on one device."""
+
+    name: str
+    device: Any
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """Uninitialised C-contiguous memory."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """C-contiguous memory of zeros."""
+
+    def full(self, shape: tuple[int, ...], value: Any, dtype: str) -> Any:
+        """C-contiguous memory of one value."""
+
+    def plain(self, value: Any) -> Any:
+        """``value`` itself where it is dense, C-contiguous and real, else a copy that is."""
+
+    def broadcast(self, value: Any, shape: tuple[int, ...], dtype: str) -> Any:
+        """``value`` in ``dtype``, expanded to ``shape``, C-contiguous."""
+
+    def table(self, value: NDArray[Any]) -> Any:
+        """A small NumPy table on this device."""
+
+    def report(self, value: NDArray[Any]) -> Any:
+        """A (B,) result in this framework, on the CPU."""
+
+
+class NumpyKit:
+    """NumPy arrays."""
+
+    name = "numpy"
+    device = "cpu"
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:  # noqa: D102
+        return np.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:  # noqa: D102
+        return np.zeros(shape, dtype)
+
+    def full(self, shape: tuple[int, ...], value: Any, dtype: str) -> NDArray[Any]:  # noqa: D102
+        return np.full(shape, value, dtype)
+
+    def plain(self, value: Any) -> NDArray[Any]:  # noqa: D102
+        array = (
+            value if type(value) is np.ndarray else np.asarray(value if hasattr(value, "__array__") else _from(value))
+        )
+        native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        return np.ascontiguousarray(native) if native.ndim else native
+
+    def broadcast(self, value: Any, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:  # noqa: D102
+        return np.ascontiguousarray(np.broadcast_to(self.plain(value).astype(dtype, copy=False), shape))
+
+    def table(self, value: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return value
+
+    def report(self, value: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return value
+
+
+class TorchKit:
+    """Torch tensors on one device."""
+
+    name = "torch"
+
+    def __init__(self, device: Any) -> None:
+        import torch
+
+        self._torch = torch
+        self.device = device
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:  # noqa: D102
+        return self._torch.empty(shape, dtype=getattr(self._torch, dtype), device=self.device)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Any:  # noqa: D102
+        return self._torch.zeros(shape, dtype=getattr(self._torch, dtype), device=self.device)
+
+    def full(self, shape: tuple[int, ...], value: Any, dtype: str) -> Any:  # noqa: D102
+        return self._torch.full(shape, value, dtype=getattr(self._torch, dtype), device=self.device)
+
+    def plain(self, value: Any) -> Any:  # noqa: D102
+        if type(value) is not self._torch.Tensor:
+            value = value.as_subclass(self._torch.Tensor)
+        if value.requires_grad or value.is_neg() or value.is_conj():
+            value = value.detach().resolve_conj().resolve_neg()
+        return value.contiguous()
+
+    def broadcast(self, value: Any, shape: tuple[int, ...], dtype: str) -> Any:  # noqa: D102
+        return self.plain(value).to(getattr(self._torch, dtype)).expand(shape).contiguous()
+
+    def table(self, value: NDArray[Any]) -> Any:  # noqa: D102
+        return self._torch.from_numpy(value).to(self.device)
+
+    def report(self, value: NDArray[Any]) -> Any:  # noqa: D102
+        return self._torch.from_numpy(value)
+
+
+def kit_of(value: Any) -> Kit:
+    """The kit of the framework and device of ``value``; NumPy for frameworks other than torch."""
+    return TorchKit(value.device) if is_torch(value) else NumpyKit()
+
+
+def _from(value: Any) -> NDArray[Any]:
+    return np.from_dlpack(value)

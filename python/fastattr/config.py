@@ -1,0 +1,34 @@
+"""What this installation runs on."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import numpy as np
+
+from . import _core
+
+
+def set_num_threads(n: int) -> None:
+    """Threads of fastattr's own loops, for the whole process; 0 = one per available CPU.
+
+    Torch keeps its own number (``torch.set_num_threads``). Results do not depend on either.
+    """
+    _core.set_num_threads(n)
+
+
+def show_config() -> None:
+    """Print versions, threads and backends, for bug reports."""
+    from . import __version__
+
+    torch = sys.modules.get("torch")
+    lines = (
+        f"fastattr {__version__}",
+        f"python   {platform.python_version()} on {platform.platform()}",
+        f"numpy    {np.__version__}",
+        f"torch    {torch.__version__ if torch else 'not imported'}",
+        f"threads  {_core.get_num_threads()}",
+        "backends cpu",
+    )
+    print("\n".join(lines))  # noqa: T201

@@ -1,0 +1,174 @@
+"""From a normalised problem to the numbers: buffers, targets, the native loop, and its verdicts."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .arrays import accumulator_name, dtype_name
+from .problem import Problem
+from .progress import Progress
+from .targets import check_different, flat_targets
+
+_SINGULAR, _NONFINITE = 2, 3  # fa_outcome of csrc/engine/integrate.h
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A weighted sum of gradients along the straight path from the baseline to the input."""
+
+    rule: str
+    steps: int
+    completeness: bool
+    """The attributions sum to f(x) - f(x')."""
+    multiply: bool
+    """By x - x'."""
+    adaptive: bool = False
+    tolerance: float = 0.01
+    absolute: bool = False
+
+
+def explain(
+    adapter: Any, problem: Problem, plan: Plan, target: Any, versus: Any, rows: int | str, progress: Progress
+) -> dict[str, Any]:
+    """Run ``plan``; the fields of the `Attribution`."""
+    if problem.examples == 0:
+        return _empty(problem)
+    for attempt in (0, 1):
+        try:
+            with adapter.open(problem, progress) as session:
+                return _explain(session, problem, plan, target, versus, rows)
+        except ValueError as error:
+            if attempt or type(error).__name__ != "Outgrown":
+                raise
+    raise AssertionError
+
+
+def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: Any, rows: int | str) -> dict[str, Any]:
+    examples, kit = problem.examples, problem.kit
+    table, predict = _target_table(session.output_shape, target, versus, examples)
+    levels, nodes, scratch = _core.integrate_plan(plan.rule, plan.steps, plan.adaptive, examples)
+    wanted = session.choose_rows(versus is not None) if rows == "auto" else int(rows)
+    chunk = max(1, min(wanted, examples * (nodes + 1)))
+    session.bind(chunk, versus is not None)
+
+    sums = [accumulator_name(dtype_name(x)) for x in problem.inputs]
+    values = [kit.zeros(tuple(x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
+    results = values
+    if levels > 1:
+        results = [kit.zeros((levels, *x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
+    device_table = kit.table(table)
+    gap, error, output, base_output, evaluations, outcome, worst, used = _core.integrate(
+        evaluate=session.evaluate,
+        inputs=tuple(problem.inputs),
+        bases=tuple(problem.bases),
+        points=session.points,
+        results=tuple(results),
+        values=tuple(values),
+        index=session.index,
+        scalars=session.scalars,
+        target=device_table,
+        scratch=kit.empty((scratch,), "uint8"),
+        rows=chunk,
+        rule=plan.rule,
+        steps=plan.steps,
+        adaptive=plan.adaptive,
+        tolerance=plan.tolerance,
+        predict=predict,
+        multiply=plan.multiply,
+        absolute=plan.absolute,
+        completeness=plan.completeness,
+        shared_base=problem.shared_base,
+    )
+    session.finish()
+    if used < chunk:
+        session.remember_rows(used)
+    if worst >= _SINGULAR:
+        _warn(outcome)
+    return {
+        "values": problem.restore(values),
+        "gap": kit.report(gap),
+        "error": kit.report(error),
+        "evaluations": kit.report(evaluations),
+        "converged": kit.report(outcome == 0),
+        "output": kit.report(output),
+        "baseline_output": kit.report(base_output),
+        "target": _reported_target(target, device_table, predict, versus, table, session.output_shape, kit),
+        "engine": f"callback ({session.name}, {problem.kit.device}, {used} rows)",
+    }
+
+
+def _target_table(
+    output_shape: tuple[int, ...] | None, target: Any, versus: Any, examples: int
+) -> tuple[NDArray[np.int64], bool]:
+    """(B, 2) plus and minus, and whether plus is still to be predicted."""
+    table = np.full((examples, 2), -1, np.int64)
+    size = None if output_shape is None else int(np.prod(output_shape, dtype=np.int64))
+    predict = False
+    if target is not None:
+        table[:, 0] = _flat(target, "target", examples, output_shape)
+    elif size is None or size == 1:
+        table[:, 0] = 0
+    elif output_shape is not None and len(output_shape) == 1:
+        predict = True
+    else:
+        raise ValueError(f"target: expected a tuple of indices for an output of shape (B, {output_shape}), got None")
+    if versus is not None:
+        table[:, 1] = _flat(versus, "versus", examples, output_shape)
+        if not predict:
+            check_different(table[:, 0], table[:, 1])
+    return table, predict
+
+
+def _flat(value: Any, name: str, examples: int, output_shape: tuple[int, ...] | None) -> NDArray[np.int64]:
+    return flat_targets(value, name, examples, (2**62,) if output_shape is None else output_shape)
+
+
+def _reported_target(
+    target: Any, device_table: Any, predict: bool, versus: Any, table: NDArray[np.int64], shape: Any, kit: Any
+) -> Any:
+    """The explained class of each example: as given for several axes, None if there is only one output."""
+    if predict:
+        chosen = device_table[:, 0]
+        if versus is not None:
+            check_different(np.asarray(chosen.cpu() if hasattr(chosen, "cpu") else chosen), table[:, 1])
+        return chosen
+    if target is None or (shape is not None and len(shape) > 1):
+        return target
+    return kit.report(np.ascontiguousarray(table[:, 0]))
+
+
+def _warn(outcome: NDArray[np.uint8]) -> None:
+    for code, what in (
+        (
+            _NONFINITE,
+            "NaN or infinite outputs or gradients; their attributions are not to be used, the others are not affected",
+        ),
+        (
+            _SINGULAR,
+            "a gap that stays far above the change between levels: the path is singular (as LayerNorm is at an "
+            "all-zero input); choose another baseline",
+        ),
+    ):
+        found = np.flatnonzero(outcome == code)
+        if found.size:
+            shown = ", ".join(map(str, found[:10].tolist())) + (", ..." if found.size > 10 else "")
+            warnings.warn(f"{found.size} of {outcome.size} examples ({shown}) have {what}.", stacklevel=5)
+
+
+def _empty(problem: Problem) -> dict[str, Any]:
+    kit = problem.kit
+    values = [kit.empty(tuple(x.shape), accumulator_name(dtype_name(x))) for x in problem.inputs]
+    floats = {name: kit.report(np.empty(0)) for name in ("gap", "error", "output", "baseline_output")}
+    return {
+        "values": problem.restore(values),
+        **floats,
+        "evaluations": kit.report(np.empty(0, np.int64)),
+        "converged": kit.report(np.empty(0, np.bool_)),
+        "engine": "none (empty batch)",
+    }

@@ -1,0 +1,149 @@
+"""What all gradient methods share: the common options, and the way from a call to an `Attribution`.
+
+A method says *what* is summed, as a `Plan`; `fastattr.engine` runs it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import Any, ClassVar
+
+from ..attribution import Attribution
+from ..engine import Plan, explain
+from ..models import adapt
+from ..problem import normalise
+from ..progress import Progress
+
+OUTPUTS = ("raw", "softmax", "log_softmax", "sigmoid")
+
+
+class GradientMethod:
+    """Base of the methods that sum gradients along straight paths.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, callable or FunctionModel
+        A module, a callable on torch tensors that autograd can differentiate, or a `fastattr.FunctionModel`. Outputs
+        (B, C), (B,), (B, 1) or with more axes; outputs with ``.logits`` or a ``"logits"`` key are unpacked.
+    output : {"raw", "softmax", "log_softmax", "sigmoid"}
+        Applied to what the model returns before a class is picked.
+    rows : "auto" or int
+        Points evaluated by the model at a time. "auto" measures what a row costs and fits the working set to the
+        machine; when memory runs out the number is halved and the call goes on.
+    engine : {"auto", "callback", "native"}
+        How gradients are obtained; "native" and "optimize" are not available yet.
+    progress : bool
+        Show a progress bar (tqdm).
+    output_axis : int
+        Axis of the classes in the model's output; the batch is axis 0.
+    output_key : str or int, optional
+        Which member of a dict, dataclass or tuple output to explain.
+    """
+
+    uses_baseline: ClassVar[bool] = False
+    """Whether ``baseline=`` means anything to the method."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        output: str = "raw",
+        rows: int | str = "auto",
+        engine: str = "auto",
+        optimize: bool = False,
+        layer: Any = None,
+        differentiable: bool = False,
+        progress: bool = False,
+        output_axis: int = 1,
+        output_key: Any = None,
+    ) -> None:
+        self.model = model
+        self.output = output
+        self.rows = rows
+        self.engine = engine
+        self.optimize = optimize
+        self.layer = layer
+        self.differentiable = differentiable
+        self.progress = progress
+        self.output_axis = output_axis
+        self.output_key = output_key
+
+    def __init_subclass__(cls) -> None:
+        """Show the common options in the signature of every method."""
+        own = inspect.signature(cls.__init__)
+        common = inspect.signature(GradientMethod.__init__).parameters.values()
+        kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        added = [p for p in common if p.name not in own.parameters and p.kind is p.KEYWORD_ONLY]
+        cls.__signature__ = own.replace(parameters=[p for p in [*kept, *added] if p.name != "self"])  # type: ignore[attr-defined]
+
+    def __call__(
+        self,
+        inputs: Any,
+        target: Any = None,
+        *,
+        versus: Any = None,
+        baseline: Any = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        ids: Any = None,
+    ) -> Attribution:
+        """Explain ``inputs``.
+
+        Parameters
+        ----------
+        inputs : array (B, ...), or tuple or dict of such
+            Tensors, or NumPy arrays (explained without a copy where the memory is contiguous). Floating members are
+            attributed together; integer members are passed on as constants and come back as None.
+        target : int, integers (B,) or (B, 1), or tuple of such, optional
+            The class to explain, one index per axis for outputs with several axes. Default: the predicted class, or the
+            output itself when there is only one.
+        versus : like ``target``, optional
+            Explain output ``target`` minus output ``versus``.
+        baseline : number or array broadcastable to the inputs, or tuple or dict of such, optional
+            Where the path starts; default zero.
+        args, kwargs
+            Extra arguments of the model. Tensors (also nested) whose first extent is B are given row by row to the
+            points of their example; `fastattr.shared` exempts one.
+        ids : (B,) int64, optional
+            Example numbers that random draws are keyed by; methods without randomness ignore them.
+
+        Returns
+        -------
+        Attribution
+
+        Raises
+        ------
+        ValueError, TypeError
+            With the argument, what was expected and what came.
+        fastattr.BackendError
+            For devices without a backend.
+        """
+        started = time.perf_counter()
+        self._check_options()
+        if baseline is not None and not self.uses_baseline:
+            raise ValueError(f"baseline: {type(self).__name__} has none")
+        plan = self._plan()
+        problem = normalise(inputs, baseline, args, kwargs)
+        adapter = adapt(self.model, self.output, self.output_axis, self.output_key)
+        with Progress(self.progress, type(self).__name__) as progress:
+            found = explain(adapter, problem, plan, target, versus, self.rows, progress)
+        return Attribution(**found, inputs=inputs, method=type(self).__name__, seconds=time.perf_counter() - started)
+
+    def _plan(self) -> Plan:
+        """What is summed; raises on options out of range."""
+        raise NotImplementedError
+
+    def _check_options(self) -> None:
+        if self.output not in OUTPUTS:
+            raise ValueError(f"output: expected one of {OUTPUTS}, got {self.output!r}")
+        if self.engine not in ("auto", "callback", "native"):
+            raise ValueError(f'engine: expected "auto", "callback" or "native", got {self.engine!r}')
+        if self.engine == "native":
+            raise NotImplementedError('engine="native" is not available yet; use "auto"')
+        for name in ("optimize", "layer", "differentiable"):
+            if getattr(self, name):
+                raise NotImplementedError(f"{name}= is not available yet")
+        valid = isinstance(self.rows, int) and not isinstance(self.rows, bool) and self.rows >= 1
+        if self.rows != "auto" and not valid:
+            raise ValueError(f'rows: expected "auto" or an int >= 1, got {self.rows!r}')

@@ -1,0 +1,112 @@
+"""A model given by its values and gradients, in any DLPack framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..arrays import dtype_name, is_torch
+from ..problem import Problem
+
+
+class FunctionModel:
+    """A model without torch: any function that returns values and gradients.
+
+    Parameters
+    ----------
+    value_and_gradient : callable
+        ``f(points, index, scalars) -> (values, gradients)``. ``points`` is a tuple of T arrays (R, ...) in the
+        framework of the inputs; ``index`` (R,) int64 is the example each row belongs to; ``scalars`` (Q, R, 2) int64
+        says what is explained: output ``plus`` minus output ``minus``, -1 for none. ``values`` has shape (Q, R);
+        ``gradients`` is a tuple of T arrays (Q, R, ...) in the dtype of the points, or None where a gradient is zero.
+        Both may be of any DLPack framework. The points are read-only and valid during the call only.
+
+    Notes
+    -----
+    ``target=None`` explains scalar 0, since only the function knows how many outputs there are.
+
+    Examples
+    --------
+    >>> import numpy as np, fastattr as fa
+    >>> w = np.array([1.0, -2.0, 3.0])
+    >>> model = fa.FunctionModel(lambda points, index, scalars: (
+    ...     (points[0] @ w)[None], (np.broadcast_to(w, points[0].shape)[None],)))
+    >>> fa.IntegratedGradients(model)(np.ones((1, 3))).values
+    array([[ 1., -2.,  3.]])
+    """
+
+    def __init__(self, value_and_gradient: Callable[..., Any]) -> None:
+        if not callable(value_and_gradient):
+            raise TypeError(f"value_and_gradient: expected a callable, got {type(value_and_gradient).__name__}")
+        self.value_and_gradient = value_and_gradient
+
+    @contextmanager
+    def open(self, problem: Problem, progress: Any) -> Iterator[FunctionSession]:
+        """The model bound to one problem."""
+        if problem.args or problem.kwargs:
+            raise ValueError(
+                "args, kwargs: a FunctionModel takes none; close over them and use index to pick an example's"
+            )
+        if len(problem.attributed) != len(problem.members):
+            raise TypeError("inputs: a FunctionModel takes floating inputs only; close over the others and use index")
+        yield FunctionSession(self, problem, progress)
+
+
+class FunctionSession:
+    """One call of a `FunctionModel`: buffers that the engine fills, and the callback."""
+
+    output_shape = None
+
+    def __init__(self, model: FunctionModel, problem: Problem, progress: Any) -> None:
+        self.name = "function"
+        self._function = model.value_and_gradient
+        self._problem = problem
+        self._progress = progress
+
+    def choose_rows(self, versus: bool) -> int:
+        """Rows a call by default: points and gradients of a few megabytes."""
+        item = sum(int(np.prod(x.shape[1:], dtype=np.int64)) * x.dtype.itemsize for x in self._problem.inputs)
+        return max(1, min(4096, 16 * 2**20 // max(1, 2 * item)))
+
+    def bind(self, rows: int, versus: bool) -> None:
+        """Allocate the buffers for chunks of at most ``rows`` rows."""
+        kit = self._problem.kit
+        self.points = tuple(kit.empty((rows, *x.shape[1:]), dtype_name(x)) for x in self._problem.inputs)
+        self.index = kit.empty((rows,), "int64")
+        self.scalars = kit.empty((2 * rows,), "int64")
+
+    def evaluate(self, rows: int, gradients: bool, remaining: int) -> tuple[Any, None, tuple[Any, ...]]:
+        """Called by the engine: the buffers hold ``rows`` rows."""
+        points = tuple(_read_only(p[:rows]) for p in self.points)
+        scalars = self.scalars[: 2 * rows].reshape(1, rows, 2)
+        answer = self._function(points, self.index[:rows], scalars)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise TypeError(f"value_and_gradient: expected a tuple (values, gradients), got {type(answer).__name__}")
+        values, slopes = answer
+        if not isinstance(slopes, tuple):
+            raise TypeError(f"value_and_gradient: expected a tuple of gradients, got {type(slopes).__name__}")
+        self._progress.advance(rows, remaining)
+        return _contiguous(values), None, tuple(None if s is None else _contiguous(s) for s in slopes)
+
+    def remember_rows(self, rows: int) -> None:
+        """Nothing is remembered between calls."""
+
+    def finish(self) -> None:
+        """Nothing is left to check."""
+
+
+def _read_only(points: Any) -> Any:
+    if isinstance(points, np.ndarray):
+        points.flags.writeable = False
+    return points
+
+
+def _contiguous(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return np.ascontiguousarray(value)
+    if is_torch(value):
+        return value.detach().contiguous()
+    return value

@@ -1,0 +1,193 @@
+"""What is explained: inputs, baselines and extra arguments, checked and normalised once.
+
+Past this file every attributed input is a dense C-contiguous (B, ...) array of one framework and device, and every
+baseline is (B, ...) or (1, ...) like it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ._core import BackendError
+from .arrays import FLOATS, Kit, dtype_name, is_array, is_torch, kit_of
+
+
+class shared:  # noqa: N801 -- reads as a function: fa.shared(mask)
+    """Mark an extra argument that belongs to the model, not to the examples.
+
+    Tensors in ``args`` and ``kwargs`` whose first extent equals the number of examples are gathered row by row;
+    ``fa.shared(t)`` passes ``t`` as it is.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+@dataclass
+class Problem:
+    """One call, normalised. T attributed inputs among the members, B examples."""
+
+    kit: Kit
+    members: dict[Any, Any]
+    """Every input by position or name, as the caller passed it, dense."""
+    attributed: list[Any]
+    """Keys of the T floating members, in order."""
+    bases: list[Any]
+    """(T): (B, ...) or (1, ...)."""
+    form: type
+    """tuple, dict, or object for a single array."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The T attributed inputs."""
+        return [self.members[key] for key in self.attributed]
+
+    @property
+    def examples(self) -> int:
+        """B."""
+        return int(self.inputs[0].shape[0])
+
+    @property
+    def shared_base(self) -> bool:
+        """Whether the model sees the same thing at the baseline of every example."""
+        return (
+            all(base.shape[0] == 1 for base in self.bases)
+            and len(self.attributed) == len(self.members)
+            and not self.args
+            and not self.kwargs
+        )
+
+    def restore(self, values: list[Any]) -> Any:
+        """T arrays in the form of the caller's inputs, None for members that are not attributed."""
+        found = dict.fromkeys(self.members) | dict(zip(self.attributed, values, strict=True))
+        if self.form is object:
+            return values[0]
+        return found if self.form is dict else tuple(found.values())
+
+
+def normalise(inputs: Any, baseline: Any, args: Any, kwargs: Any) -> Problem:
+    """Check a call's arrays and bring them into the form of `Problem`."""
+    form = dict if isinstance(inputs, Mapping) else tuple if isinstance(inputs, tuple) else object
+    named = dict(inputs) if form is dict else dict(enumerate(inputs if form is tuple else (inputs,)))
+    if not named:
+        raise ValueError("inputs: expected at least one array, got an empty " + form.__name__)
+    for key, member in named.items():
+        _check_array(form, key, member)
+    kit = kit_of(next(iter(named.values())))
+    members = {key: _in_kit(form, key, member, kit) for key, member in named.items()}
+    attributed = [key for key, member in members.items() if dtype_name(member) in FLOATS]
+    _check_members(form, members, attributed)
+    bases = _baselines(baseline, form, members, attributed, kit)
+    if not isinstance(args, (tuple, list)):
+        raise TypeError(f"args: expected a tuple of extra arguments of the model, got {type(args).__name__}")
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs: expected a dict of keyword arguments of the model, got {type(kwargs).__name__}")
+    return Problem(kit, members, attributed, bases, form, tuple(args), dict(kwargs or {}))
+
+
+def _label(form: type, key: Any) -> str:
+    return "inputs" if form is object else f"inputs[{key!r}]"
+
+
+def _check_array(form: type, key: Any, value: Any) -> None:
+    if not is_array(value):
+        hint = "; several inputs come as a tuple" if isinstance(value, list) else ""
+        raise TypeError(f"{_label(form, key)}: expected a tensor or array (B, ...), got {type(value).__name__}{hint}")
+    if is_torch(value):
+        if not _is_strided(value.layout):
+            raise TypeError(
+                f"{_label(form, key)}: expected a dense tensor, got layout {value.layout}; call .to_dense()"
+            )
+        if value.device.type not in ("cpu", "cuda"):
+            raise BackendError(
+                f"{_label(form, key)}: expected a tensor on cpu or cuda, got {value.device}; move model and inputs"
+            )
+    if len(value.shape) == 0:
+        raise ValueError(f"{_label(form, key)}: expected a batch axis (B, ...), got a 0-d array; pass x[None]")
+
+
+@lru_cache(maxsize=8)
+def _is_strided(layout: Any) -> bool:
+    return str(layout) == "torch.strided"
+
+
+def _in_kit(form: type, key: Any, member: Any, kit: Kit) -> Any:
+    if is_torch(member) != (kit.name == "torch"):
+        raise TypeError(
+            f"{_label(form, key)}: expected all inputs of one framework ({kit.name}), got {type(member).__name__}"
+        )
+    if kit.name == "torch" and member.device != kit.device:
+        raise ValueError(f"{_label(form, key)}: expected all inputs on {kit.device}, got {member.device}")
+    return kit.plain(member)
+
+
+def _check_members(form: type, members: dict[Any, Any], attributed: list[Any]) -> None:
+    if len({member.shape[0] for member in members.values()}) > 1:
+        rows = [int(member.shape[0]) for member in members.values()]
+        raise ValueError(f"inputs: expected the same number of examples in all, got {rows}")
+    for key, member in members.items():
+        name = dtype_name(member)
+        if key not in attributed and name.startswith(("float", "complex", "longdouble", "clongdouble")):
+            raise TypeError(f"{_label(form, key)}: expected one of {', '.join(FLOATS)}, got {name}")
+    if not attributed:
+        key, member = next(iter(members.items()))
+        raise TypeError(
+            f"{_label(form, key)}: expected a floating dtype, got {dtype_name(member)}; integers have no gradient: "
+            "convert them (x.float()) if they are quantities; for token ids pass layer=model.embedding, or explain a "
+            "function of the embedded tokens"
+        )
+
+
+def _baselines(baseline: Any, form: type, members: dict[Any, Any], attributed: list[Any], kit: Kit) -> list[Any]:
+    """One baseline per attributed input; None and numbers apply to all."""
+    if baseline is None or np.isscalar(baseline) or (form is object and not isinstance(baseline, (tuple, Mapping))):
+        given = dict.fromkeys(attributed, baseline)
+    elif form is dict and isinstance(baseline, Mapping):
+        given = {key: baseline.get(key) for key in attributed}
+        unknown = set(baseline) - set(members)
+        if unknown:
+            raise ValueError(f"baseline: expected the names {list(members)}, got {sorted(map(repr, unknown))} too")
+    elif form is tuple and isinstance(baseline, tuple) and len(baseline) == len(members):
+        given = {key: baseline[key] for key in attributed}
+    else:
+        wanted = f"a tuple of {len(members)}" if form is tuple else f"a dict like the inputs {list(members)}"
+        got = f"a tuple of {len(baseline)}" if isinstance(baseline, tuple) else type(baseline).__name__
+        raise TypeError(
+            f"baseline: expected None, a number or {wanted if form is not object else 'an array'}, got {got}"
+        )
+    return [_baseline(given[key], members[key], form, key, kit) for key in attributed]
+
+
+def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit) -> Any:
+    shape, dtype = tuple(x.shape), dtype_name(x)
+    shared = (1, *shape[1:])
+    if value is None:
+        return kit.zeros(shared, dtype)
+    if np.isscalar(value) and not isinstance(value, (str, bytes)):
+        return kit.full(shared, value, dtype)
+    label = _label(form, key).replace("inputs", "baseline")
+    if not is_array(value):
+        if hasattr(value, "baseline"):
+            raise NotImplementedError(f"{label}: baseline objects are not supported yet; pass the array they compute")
+        raise TypeError(f"{label}: expected None, a number or an array, got {type(value).__name__}")
+    if kit.name == "torch" and not is_torch(value):
+        value = kit.table(np.ascontiguousarray(np.asarray(value)))
+    if kit.name == "numpy" and is_torch(value):
+        value = value.detach().cpu().numpy()
+    if kit.name == "torch" and value.device != kit.device:
+        raise ValueError(f"{label}: expected a tensor on {kit.device} like the inputs, got {value.device}")
+    got = tuple(value.shape)
+    if got == shape and dtype_name(value) == dtype:
+        return kit.plain(value)
+    target = shape if len(got) == len(shape) and got[0] != 1 else shared
+    aligned = (1,) * (len(shape) - len(got)) + got
+    if len(got) > len(shape) or any(g not in (1, s) for g, s in zip(aligned, target, strict=True)):
+        raise ValueError(f"{label}: expected shape {shape[1:]} or {shape}, or one that broadcasts to them, got {got}")
+    return kit.broadcast(value, target, dtype)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+import torch
+
+from fastattr import cli, demo
+from fastattr.datasets import digits
+from fastattr.demo import examples, svg
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that is not closed, collects what a browser would fetch."""
+
+    VOID = {"meta", "img", "br", "rect", "path"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.count: dict[str, int] = {}
+
+    def handle_starttag(self, tag, attributes):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.fetched += [
+            v for k, v in attributes if k in ("src", "srcset", "xlink:href") or (k == "href" and v[0] != "#")
+        ]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The whole demonstration, once: its page and the lines that it said."""
+    lines: list[str] = []
+    folder = tmp_path_factory.mktemp("demo") / "new" / "out"
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    page = demo.run(folder, seed=0, say=lines.append)
+    assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
+    assert page == folder / "index.html"
+    return page.read_text(encoding="utf-8"), lines
+
+
+def test_the_network_reads_digits(run):
+    share = float(re.search(r"reads (\d+\.\d)% of 360 unseen digits", "\n".join(run[1]))[1])
+    assert share >= 97
+
+
+def test_the_table_has_a_line_for_each_method_and_digit(run):
+    text = "\n".join(run[1])
+    start = next(i for i, line in enumerate(run[1]) if line.startswith("method"))
+    rows = run[1][start + 1 : start + 1 + len(demo.NAMES) * len(examples.PAIRS)]
+    assert all(re.search(r" \d  .* \d+ +\d+\.\d\d", row) for row in rows)
+    assert text.count("IntegratedGradients, versus 8") == 1 and "not converged" not in text
+    bars = [float(m) for row in rows for m in re.findall(r"(\d+\.\d\d)%", row)]
+    assert len(bars) == 3 * len(examples.PAIRS) and max(bars) <= 1
+
+
+def test_the_page_is_whole_and_fetches_nothing(run):
+    page = Balanced()
+    page.feed(run[0])
+    assert not page.open
+    assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
+    assert "script" not in page.count and "link" not in page.count
+    assert not re.search(r"https?://|@import|url\(", run[0])
+    assert page.count["svg"] == 2 + 3 + 4 * len(examples.PAIRS)
+    assert "prefers-color-scheme: dark" in run[0]
+    assert "nan" not in re.sub(r"<style>.*?</style>|base64,[^\"]*", "", run[0], flags=re.S).lower()
+
+
+def test_the_page_says_what_the_maps_say(run):
+    text = re.sub(r"<[^>]+>", " ", run[0])
+    covered, total = map(int, re.search(r"above the true error in (\d+)\s+of (\d+)", text).groups())
+    assert total == 3 * len(examples.PAIRS) and covered >= 0.75 * total
+    assert "Why a 3 and not an 8?" in text and "fa.IntegratedGradients(model)(images, target=3, versus=8)" in text
+
+
+def test_nearest_and_typical_are_what_they_say():
+    data = digits()
+    read_all_right = lambda x: torch.nn.functional.one_hot(  # noqa: E731
+        torch.tensor([lookup[np.asarray(image).tobytes()] for image in x]), 10
+    )
+    everything = zip(
+        np.concatenate([data.x_train, data.x_test]), np.concatenate([data.y_train, data.y_test]), strict=True
+    )
+    lookup = {image.tobytes(): int(label) for image, label in everything}
+    image = data.x_train[data.y_train == 8][5]
+    np.testing.assert_array_equal(examples.nearest_of(read_all_right, data, image, 8), image)
+    assert data.y_test[examples.typical(read_all_right, data, 3)] == 3
+
+
+def test_outline_runs_between_ink_and_paper():
+    image = np.zeros((3, 3))
+    image[1, 1] = 1
+    assert sorted(svg.outline(image).split("M")[1:]) == ["10 10h10", "10 10v10", "10 20h10", "20 10v10"]
+    image[1, 2] = 1  # joined: no line between them, and the picture's edge counts as paper
+    assert sorted(svg.outline(image).split("M")[1:]) == [
+        "10 10h10", "10 10v10", "10 20h10", "20 10h10", "20 20h10", "30 10v10",
+    ]  # fmt: skip
+
+
+def test_map_colours_by_sign_and_scale():
+    values = np.array([[2.0, -1.0], [0.0, 4.0]])
+    drawn = svg.attribution(values, np.ones((2, 2)), 2.0, "label")
+    cells = re.findall(r'class="(for|against)" x="(\d+)" y="(\d+)".*?fill-opacity="([\d.]+)"', drawn)
+    assert cells[0] == ("for", "0", "0", "1.000") and cells[1][0] == "against"
+    assert float(cells[1][3]) == pytest.approx(0.5**0.8, abs=1e-3)
+    assert cells[2][3] == "0.000" and cells[3] == ("for", "10", "10", "1.000")
+
+
+def test_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "run", lambda out, seed, say: say(f"{out} {seed}"))
+    assert cli.main(["demo", "--out", "here", "--seed", "4"]) == 0
+    assert capsys.readouterr().out == "here 4\n"
+    assert cli.main(["show-config"]) == 0
+    assert capsys.readouterr().out.strip()
+    with pytest.raises(SystemExit) as usage:
+        cli.main(["draw"])
+    assert usage.value.code == 2
+    monkeypatch.setattr(demo, "run", lambda out, seed, say: (tmp_path / "file").joinpath("x").mkdir(parents=True))
+    (tmp_path / "file").write_text("")
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("fastattr: ")
