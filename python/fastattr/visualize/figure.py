@@ -7,6 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .colors import colorize
 from .convert import to_display, to_float
@@ -100,9 +101,9 @@ def panels(
 
 
 def grid(
-    maps: Sequence[Any],
+    maps: Sequence[Any] | NDArray[Any],
     *,
-    images: Sequence[Any] | None = None,
+    images: Sequence[Any] | NDArray[Any] | None = None,
     titles: Sequence[str] | None = None,
     columns: int | None = None,
     channels: Channels = "sum",
@@ -266,7 +267,7 @@ def bars(
     return figure
 
 
-def _one_each(name: str, given: Sequence[Any] | None, count: int) -> None:
+def _one_each(name: str, given: Sequence[Any] | NDArray[Any] | None, count: int) -> None:
     if given is not None and len(given) != count:
         raise ValueError(f"{name}: expected one for each of {count}, got {len(given)}")
 
