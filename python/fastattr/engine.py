@@ -83,7 +83,7 @@ def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: An
         multiply=plan.multiply,
         absolute=plan.absolute,
         completeness=plan.completeness,
-        shared_base=problem.shared_base,
+        shared_base=problem.shared_base and not session.sees_examples,
     )
     session.finish()
     if used < chunk:

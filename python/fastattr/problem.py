@@ -56,13 +56,8 @@ class Problem:
 
     @property
     def shared_base(self) -> bool:
-        """Whether the model sees the same thing at the baseline of every example."""
-        return (
-            all(base.shape[0] == 1 for base in self.bases)
-            and len(self.attributed) == len(self.members)
-            and not self.args
-            and not self.kwargs
-        )
+        """Whether the baseline of every example is the same."""
+        return all(base.shape[0] == 1 for base in self.bases)
 
     def restore(self, values: list[Any]) -> Any:
         """T arrays in the form of the caller's inputs, None for members that are not attributed."""

@@ -59,6 +59,7 @@ class FunctionSession:
     """One call of a `FunctionModel`: buffers that the engine fills, and the callback."""
 
     output_shape = None
+    sees_examples = True  # by index: the value at a shared baseline may still differ
 
     def __init__(self, model: FunctionModel, problem: Problem, progress: Any) -> None:
         self.name = "function"

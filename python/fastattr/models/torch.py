@@ -96,7 +96,7 @@ class TorchSession:
         self._constants = {
             key: as_tensor(value, device) for key, value in problem.members.items() if key not in problem.attributed
         }
-        self._gathers = bool(self._constants) or gathers(self._args) or gathers(self._kwargs)
+        self.sees_examples = bool(self._constants) or gathers(self._args) or gathers(self._kwargs)
         self._owner = model.model if model.module is None else model.module
         self._key = self._probe_key()
         self._probe: probe.Probe | None = probe.remembered(self._owner, self._key)
@@ -121,7 +121,7 @@ class TorchSession:
 
     def remember_rows(self, rows: int) -> None:
         """Memory ran out: later calls start with what fitted."""
-        self._measured.limit = min(self._measured.limit, rows)
+        self._measured.limit = rows if self._measured.limit is None else min(self._measured.limit, rows)
 
     def bind(self, rows: int, versus: bool) -> None:
         """Allocate the buffers for chunks of at most ``rows`` rows."""
@@ -141,7 +141,9 @@ class TorchSession:
     def _probe_key(self) -> tuple[Any, ...]:
         shapes = tuple((key, tuple(x.shape[1:]), dtype_name(x)) for key, x in self._problem.members.items())
         extra = tuple(signature(value) for value in (self._args, self._kwargs))
-        return (shapes, extra, str(self._device), self._model.output, self._model.output_axis, self._model.output_key)
+        model = self._model
+        method = getattr(model.model, "__func__", None)
+        return (shapes, extra, self._device, model.output, model.output_axis, model.output_key, method)
 
     def _measure(self) -> probe.Probe:
         inputs = self._problem.inputs
@@ -242,7 +244,7 @@ class TorchSession:
     def _call(self, chunk: _Chunk) -> Any:
         problem = self._problem
         leaves = [leaf.clone() for leaf in chunk.leaves] if self._clone else chunk.leaves
-        if problem.form is not dict and not self._gathers:
+        if problem.form is not dict and not self.sees_examples:
             return self._model.model(*leaves, *self._args, **self._kwargs)
         attributed = dict(zip(problem.attributed, leaves, strict=True))
         members = {
