@@ -91,15 +91,13 @@ static void equidistant(double *nodes, double *weights, fa_rule rule, int64_t n)
     }
 }
 
-static fa_status compute(entry **out, fa_rule rule, int64_t n, fa_error *error)
+static entry *compute(fa_rule rule, int64_t n)
 {
-    *out = n > INT64_MAX / 64 ? NULL : malloc(sizeof(entry) + 2 * (size_t)n * sizeof(double));
-    if (*out == NULL) {
-        return fa_fail(error, FA_ENOMEM, "steps: no memory for %lld nodes", (long long)n);
-    }
-    double *nodes = (*out)->values, *weights = nodes + n;
-    (*out)->rule = rule;
-    (*out)->n = n;
+    entry *out = n > INT64_MAX / 64 ? NULL : malloc(sizeof(entry) + 2 * (size_t)n * sizeof(double));
+    if (out == NULL) return NULL;
+    double *nodes = out->values, *weights = nodes + n;
+    out->rule = rule;
+    out->n = n;
     if (rule == FA_GAUSS_LEGENDRE) {
         gauss_legendre(nodes, weights, n);
     } else if (rule == FA_FEJER) {
@@ -107,7 +105,7 @@ static fa_status compute(entry **out, fa_rule rule, int64_t n, fa_error *error)
     } else {
         equidistant(nodes, weights, rule == FA_TRAPEZOID && n == 1 ? FA_MIDPOINT : rule, n);
     }
-    return FA_OK;
+    return out;
 }
 
 fa_status fa_quadrature(const double **nodes, const double **weights, fa_rule rule, int64_t n,
@@ -121,8 +119,11 @@ fa_status fa_quadrature(const double **nodes, const double **weights, fa_rule ru
     entry *found = cache;
     while (found != NULL && (found->rule != rule || found->n != n)) found = found->next;
     if (found == NULL) {
-        status = compute(&found, rule, n, error);
-        if (status != FA_OK) goto done;
+        found = compute(rule, n);
+        if (found == NULL) {
+            status = fa_fail(error, FA_ENOMEM, "steps: no memory for %lld nodes", (long long)n);
+            goto done;
+        }
         found->next = cache;
         cache = found;
     }

@@ -40,7 +40,7 @@ class IntegratedGradients(GradientMethod):
     Examples
     --------
     >>> import torch, fastattr as fa
-    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).eval()
     >>> att = fa.IntegratedGradients(model)(torch.randn(5, 4), target=2)
     >>> att.values.shape, bool(att.converged.all())
     (torch.Size([5, 4]), True)

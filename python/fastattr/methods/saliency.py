@@ -26,7 +26,7 @@ class Saliency(GradientMethod):
     Examples
     --------
     >>> import torch, fastattr as fa
-    >>> model = torch.nn.Linear(3, 2)
+    >>> model = torch.nn.Linear(3, 2).eval()
     >>> att = fa.Saliency(model)(torch.ones(1, 3), target=1)
     >>> torch.equal(att.values[0], model.weight[1].detach())
     True

@@ -1,0 +1,30 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+
+class Trained(NamedTuple):
+    """Digit classifiers by the name of their activation, and unseen digits."""
+
+    models: dict[str, object]
+    x: object
+    y: object
+
+
+@pytest.fixture(scope="session")
+def trained_digits() -> Trained:
+    """Two small CNNs, trained in seconds, and the 360 test digits."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    from models_zoo import digits_cnn, train
+
+    from fastattr import datasets
+
+    split = datasets.digits()
+    x, y = torch.from_numpy(split.x_train), torch.from_numpy(split.y_train)
+    models = {name: train(digits_cnn(getattr(torch.nn, name)), x, y) for name in ("ReLU", "GELU")}
+    return Trained(models, torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
