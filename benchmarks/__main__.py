@@ -1,6 +1,8 @@
-"""Every benchmark, in some minutes; each also runs alone, with more cases and repetitions.
+"""Every benchmark, in some minutes; each also runs alone.
 
-python -m benchmarks [--quick] [--threads N]
+python -m benchmarks [--quick | --full] [--threads N]
+
+--full adds the case that takes minutes and all test digits, --quick takes the fewest digits.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ from benchmarks import adaptive, integrated_gradients, report
 
 
 def main() -> int:
-    given = report.parser("every benchmark").parse_args()
+    options = report.parser("every benchmark", path=False)
+    options.add_argument("--full", action="store_true", help="the longest case and 300 test digits too")
+    given = options.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
     for key, value in report.facts().items():
         print(f"{key}: {value}")
     print("\nIntegrated Gradients, 50 Gauss-Legendre nodes, beside Captum")
-    agreed = integrated_gradients.run(given.quick)
+    agreed = integrated_gradients.run(quick=not given.full)
     print('\nIntegrated Gradients, steps="auto", tolerance 1 %')
-    adaptive.run(24 if given.quick else 75, 10 if given.quick else 50)
+    adaptive.run(300 if given.full else 24 if given.quick else 75, 10 if given.quick else 50)
     return 0 if agreed else 1
 
 

@@ -1,12 +1,12 @@
 """How two libraries are compared: the one protocol of all benchmarks.
 
 A case has two sides, a peer and fastattr. In this order:
-1. both run once, which warms them up, and must agree: max |ours - peer| <= tolerance * max |peer|, or the case failed;
+1. both run once, untimed, while a hook counts the gradients asked of the model, and must then agree:
+   max |ours - peer| <= tolerance * max |peer|, or the case failed;
 2. both run alternately in this process on the same data and threads, at least three pairs, more while the budget
    lasts; the ratio is the median of the pairs' ratios, the spread their quartiles;
-3. the gradients each side asks of the model are counted by a hook, in a run that is not timed;
-4. each side runs once in a fresh process for its peak memory (memory.py);
-5. the physical limit is 2 x forward time of a row, at the best of several chunk sizes, x our gradient evaluations.
+3. each side runs once in a fresh process for its peak memory (memory.py);
+4. the physical limit is 2 x forward time of a row, at the best of several chunk sizes, x our gradient evaluations.
 """
 
 from __future__ import annotations
@@ -103,16 +103,19 @@ def seconds(run: Callable[[], object], calls: int = 1) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def calls_per_sample(run: Callable[[], object]) -> int:
+def calls_per_sample(run: Callable[[], object], known: float = 0.0) -> int:
+    """How often to call within one measurement; `known` seconds of an earlier call settle it for long work."""
     calls = 1
-    while calls < 1024 and seconds(run, calls) * calls < SAMPLE_SECONDS:
+    while known < 1 and calls < 1024 and seconds(run, calls) * calls < SAMPLE_SECONDS:
         calls *= 2
     return calls
 
 
-def time_pairs(peer: Callable[[], object], ours: Callable[[], object], budget: float) -> np.ndarray:
+def time_pairs(
+    peer: Callable[[], object], ours: Callable[[], object], budget: float, known: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:
     """(pairs, 2) seconds of peer and ours; the order changes from pair to pair."""
-    calls = calls_per_sample(peer), calls_per_sample(ours)
+    calls = calls_per_sample(peer, known[0]), calls_per_sample(ours, known[1])
     start = time.perf_counter()
     pairs: list[list[float]] = []
     while len(pairs) < MIN_PAIRS or (len(pairs) < MAX_PAIRS and time.perf_counter() - start < budget):
@@ -124,8 +127,17 @@ def time_pairs(peer: Callable[[], object], ours: Callable[[], object], budget: f
     return np.array(pairs)
 
 
-def count_evaluations(side: Side) -> int:
-    """Rows whose gradient is asked of the model in one run; the engine's own count where the model is not called."""
+@dataclass(frozen=True)
+class FirstRun:
+    """values: the attribution; evaluations: rows whose gradient was asked of the model; seconds: it took."""
+
+    values: np.ndarray
+    evaluations: int
+    seconds: float
+
+
+def first_run(side: Side) -> FirstRun:
+    """The warm-up, with a hook on the model; the engine's own count where the model is not called."""
     rows = 0
 
     def count(gradient: Tensor) -> None:
@@ -137,11 +149,13 @@ def count_evaluations(side: Side) -> int:
             output.register_hook(count)
 
     handle = side.model.register_forward_hook(watch)
+    start = time.perf_counter()
     try:
-        side.run()
+        values = side.run()
     finally:
         handle.remove()
-    return side.evaluations() if rows == 0 and side.evaluations else rows
+    took = time.perf_counter() - start
+    return FirstRun(values, side.evaluations() if rows == 0 and side.evaluations else rows, took)
 
 
 @torch.no_grad()
@@ -173,8 +187,7 @@ def add_memory(result: Result, case: Case) -> None:
     result.memory_by = peer.how if peer.how == ours.how else f"{peer.how}; {ours.how}"
 
 
-def add_times(result: Result, peer: Side, ours: Side, budget: float) -> None:
-    times = time_pairs(peer.run, ours.run, budget)
+def add_times(result: Result, times: np.ndarray) -> None:
     ratios = times[:, 0] / times[:, 1]
     result.peer_ms, result.ours_ms = (float(t) for t in np.median(times, axis=0) * 1e3)
     result.ratio, result.pairs = float(np.median(ratios)), len(ratios)
@@ -184,14 +197,14 @@ def add_times(result: Result, peer: Side, ours: Side, budget: float) -> None:
 def measure(case: Case, budget: float = 10.0) -> Result:
     """Runs one case; `budget` bounds the seconds of its timed pairs (three of them always run)."""
     peer, ours = case.peer(), case.ours()
-    expected = peer.run()
-    result = Result(case.name, case.batch, case.wanted, disagreement(ours.run(), expected))
+    expected, found = first_run(peer), first_run(ours)
+    result = Result(case.name, case.batch, case.wanted, disagreement(found.values, expected.values))
+    result.evaluations, result.peer_evaluations = found.evaluations, expected.evaluations
     result.notes = [note for note in (peer.note, ours.note) if note]
     if result.disagreement > case.tolerance:
         result.failed = True
         return result
-    add_times(result, peer, ours, budget)
-    result.evaluations, result.peer_evaluations = count_evaluations(ours), count_evaluations(peer)
+    add_times(result, time_pairs(peer.run, ours.run, budget, (expected.seconds, found.seconds)))
     per_row = forward_seconds_per_row(ours.model, ours.row)
     result.forward_ms_per_row = per_row * 1e3
     if result.evaluations:

@@ -49,10 +49,17 @@ def facts() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
     }
+
+
+def busy() -> str:
+    """A warning where others use the machine: threads that wait for each other then distort even ratios."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return f"the machine is busy: load {load:.1f} before the first case" if load > 0.5 else ""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -111,6 +118,8 @@ def write(name: str, rows: Sequence[dict[str, Any]], path: Path | None = None) -
 
 def run_cases(cases: Iterable[Case], budget: float) -> list[dict[str, Any]]:
     """Measures and prints case by case."""
+    if busy():
+        print(busy())
     print(header(), flush=True)
     rows = []
     for case in cases:
@@ -120,10 +129,11 @@ def run_cases(cases: Iterable[Case], budget: float) -> list[dict[str, Any]]:
     return rows
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(description: str, path: bool = True) -> argparse.ArgumentParser:
     """The options every benchmark has."""
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--quick", action="store_true", help="fewer cases and repetitions")
-    options.add_argument("--json", type=Path, default=None, help="where to write (benchmarks/results/<name>.json)")
+    if path:
+        options.add_argument("--json", type=Path, default=None, help="where to write (benchmarks/results/<name>.json)")
     options.add_argument("--threads", type=int, default=None, help="threads of both sides (torch's default)")
     return options

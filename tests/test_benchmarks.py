@@ -66,8 +66,8 @@ def test_disagreement_is_relative_to_the_largest_value_of_the_peer() -> None:
 
 def test_engines_that_do_not_call_the_model_state_their_evaluations() -> None:
     quiet = replace(side(), run=lambda: np.zeros(1), evaluations=lambda: 17)
-    assert protocol.count_evaluations(quiet) == 17
-    assert protocol.count_evaluations(replace(side(), evaluations=lambda: 17)) == 4
+    assert protocol.first_run(quiet).evaluations == 17
+    assert protocol.first_run(replace(side(), evaluations=lambda: 17)).evaluations == 4
 
 
 @LINUX

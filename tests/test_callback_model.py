@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _thread
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,14 @@ def test_equal_input_and_baseline_give_zeros() -> None:
         assert (att.evaluations == (15 if steps == "auto" else 8)).all()
 
 
+@pytest.fixture
+def quick_collections() -> Iterator[None]:
+    """Each time that memory runs out garbage is collected: of a test session's many objects only the new ones."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 # ---- failures -----------------------------------------------------------------------------------------------------
 
 
@@ -104,6 +114,7 @@ OUT_OF_MEMORY = [
 ]
 
 
+@pytest.mark.usefixtures("quick_collections")
 @pytest.mark.parametrize("steps", ["auto", 12])
 @pytest.mark.parametrize(("error", "text"), OUT_OF_MEMORY)
 def test_out_of_memory_asks_for_half_and_gives_the_same_bits(error: Any, text: str, steps: Any) -> None:

@@ -84,7 +84,7 @@ def test_there_and_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("base", [np.zeros_like(PATTERNS), SHUFFLED, PATTERNS[::-1], PATTERNS ^ 1, PATTERNS ^ 0x8000])
-@pytest.mark.parametrize(("rule", "steps"), [("midpoint", 1), ("left", 4), ("gauss_legendre", 5), ("midpoint", 64)])
+@pytest.mark.parametrize(("rule", "steps"), [("midpoint", 1), ("left", 4), ("gauss_legendre", 5), ("midpoint", 16)])
 def test_rounding(rule: str, steps: int, base: NDArray[np.uint16], name: str) -> None:
     """Computed in float32, then to the nearest with ties to even, subnormals included; NaN stays NaN."""
     points = points_of(PATTERNS, base, name, rule, steps)

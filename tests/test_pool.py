@@ -25,7 +25,8 @@ D = 70_001  # above the size from which the pool is used, and no multiple of any
 def squares(points: Any, index: Any, scalars: Any) -> Any:
     """sum x_d^2 |x_d|, its gradient in the dtype of the points."""
     x = points[0]
-    return (x * x * np.abs(x)).sum(axis=1)[None], ((3 * x * np.abs(x))[None],)
+    values = (x * x * np.abs(x)).sum(axis=1, dtype=np.promote_types(x.dtype, np.float32))
+    return values[None], ((3 * x * np.abs(x))[None],)
 
 
 @pytest.fixture(autouse=True)
@@ -225,7 +226,7 @@ def test_fork_while_another_thread_computes_nodes() -> None:
         busy.start()
         time.sleep(0.2)
         def child():
-            signal.alarm(10)
+            signal.alarm(5)
             return len(_core.quadrature("left", 3)[0]) == 3
         status = in_child(child)
         print("status", status, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import threading
@@ -47,7 +48,9 @@ class Faulty(nn.Module):
 
 
 def tensor_state(tensor: torch.Tensor | None) -> Any:
-    return None if tensor is None else (id(tensor), tensor.requires_grad, tensor.detach().numpy().tobytes(), tensor.shape)
+    return (
+        None if tensor is None else (id(tensor), tensor.requires_grad, tensor.detach().numpy().tobytes(), tensor.shape)
+    )
 
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:
@@ -179,7 +182,7 @@ WRITES: dict[str, Callable[[Counting], Any]] = {
     ".data assigned": lambda m: setattr(m.count, "data", m.count.data + 1),
     "through NumPy": lambda m: m.count.numpy().__iadd__(1),
     "NaN": lambda m: m.count.fill_(float("nan")),
-    "resized": lambda m: m.count.resize_(7).fill_(1.0),
+    "of another shape": lambda m: setattr(m.count, "data", torch.ones(7)),
 }
 
 
@@ -363,7 +366,7 @@ def test_the_random_state_of_a_model_that_two_threads_ask() -> None:
 @pytest.mark.parametrize("kind", ["module", "function", "bound method"])
 def test_no_cache_keeps_a_model_alive(kind: str, ending: str) -> None:
     net = nn.Sequential(mlp(D, C), *([Raises()] if ending == "exception" else [])).eval()
-    model: Any = {"module": net, "function": lambda x: net(x), "bound method": net.forward}[kind]
+    model: Any = {"module": net, "function": functools.partial(net), "bound method": net.forward}[kind]
     probes = [weakref.ref(net)] + ([weakref.ref(model)] if kind == "function" else [])
     kept = None
     with suppress(Injected):

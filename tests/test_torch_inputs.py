@@ -102,7 +102,7 @@ def test_integer_inputs_are_constants() -> None:
     for mask in (MASK, MASK.bool(), MASK.to(torch.uint8)):
         att = fa.Saliency(GATED, rows=3)((X, SECOND, mask), 1)
         assert att.values[2] is None
-        assert_close(att.values[:2], autograd(lambda a, b: GATED(a, b, mask)[:, 1], X, SECOND))
+        assert_close(att.values[:2], autograd(lambda a, b: GATED(a, b, MASK)[:, 1], X, SECOND))
     with pytest.raises(TypeError, match=r"inputs: expected a floating dtype, got int64.*\.float\(\).*layer="):
         fa.Saliency(nn.Embedding(7, 3))(MASK)
     with pytest.raises(TypeError, match=r"inputs\['ids'\]: expected a floating dtype, got bool"):
@@ -200,7 +200,9 @@ def test_numpy_into_a_torch_module(kind: str) -> None:
     before = x.copy()
     att = fa.IntegratedGradients(NET, steps=9)(x, np.array([1] * B), baseline=x)
     assert type(att.values) is np.ndarray and not att.values.any()
-    assert {type(v) for v in (att.gap, att.error, att.evaluations, att.converged, att.output, att.target)} == {np.ndarray}
+    assert {type(v) for v in (att.gap, att.error, att.evaluations, att.converged, att.output, att.target)} == {
+        np.ndarray
+    }
     native = np.array(x, np.float32)
     assert_close(torch.from_numpy(fa.Saliency(NET)(x, 1).values), autograd(one, torch.from_numpy(native)))
     assert np.array_equal(x, before)
@@ -290,7 +292,10 @@ class Negated(torch.autograd.Function):
         (lambda x: x.expand(3, B, D).sum((0, 2)) if len(x) == B else x.sum(1) * 3, 3 * torch.ones(B, D)),
         (lambda x: torch.complex(0 * x, x).conj().imag.sum(1), -torch.ones(B, D)),
         (lambda x: (Negated.apply(x) * 2).sum(1), -2 * torch.ones(B, D)),
-        (lambda x: x.gather(1, torch.zeros(len(x), 1, dtype=torch.long), sparse_grad=True), torch.eye(D)[:1].repeat(B, 1)),
+        (
+            lambda x: x.gather(1, torch.zeros(len(x), 1, dtype=torch.long), sparse_grad=True),
+            torch.eye(D)[:1].repeat(B, 1),
+        ),
         (lambda x: x.flip(1).cumsum(1)[:, 1], torch.tensor([0.0, 0, 0, 1, 1]).repeat(B, 1)),
     ],
     ids=["transposed", "expanded", "conj", "neg bit", "sparse", "flip"],

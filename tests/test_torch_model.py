@@ -46,7 +46,7 @@ def grid(x: torch.Tensor) -> torch.Tensor:
         (lambda x: grid(x).transpose(1, 2), (3, 1), lambda x: grid(x)[:, 1, 3]),
         (lambda x: x, 2, lambda x: x[:, 2]),
     ],
-    ids=["(B,)", "(B,) 0", "(B,1)", "(B,1) list", "(B,C)", "(B,C) tuple", "axes", "axes mixed", "tuples", "strided", "x"],
+    ids=["(B,)", "(B,) 0", "(B,1)", "(B,1) list", "(B,C)", "(B,C) tuple", "axes", "mixed", "tuples", "strided", "x"],
 )
 def test_output_shapes(model: Any, target: Any, scalar: Any) -> None:
     att = fa.Saliency(model)(X, target)
@@ -68,7 +68,7 @@ def test_output_shapes(model: Any, target: Any, scalar: Any) -> None:
         (lambda y: (y, -y), 0),
         (lambda y: [-y, y], -1),
     ],
-    ids="ModelOutput ModelOutput-key dataclass dataclass-key namedtuple namedtuple-key dict dict-key tuple list".split(),
+    ids="output output-key dataclass dataclass-key namedtuple namedtuple-key dict dict-key tuple list".split(),
 )
 def test_containers_of_outputs(wrap: Any, key: Any) -> None:
     assert_close(fa.Saliency(lambda x: wrap(NET(x)), output_key=key)(X, CLASSES).values, WANTED)
@@ -275,9 +275,9 @@ def functional_net(x: torch.Tensor) -> torch.Tensor:
     "model",
     [
         lambda x: NET(x), NET.forward, NET.__call__, Wrapper(NET), Wrapper(NET).predict, functional_net,
-        functools.partial(Wrapper(NET).predict, scale=1.0), torch.vmap(lambda row: NET(row)), nn.DataParallel(NET).eval(),
+        functools.partial(Wrapper(NET).predict, scale=1.0), torch.vmap(lambda row: NET(row)), nn.Sequential(NET).eval(),
     ],
-    ids=["lambda", "forward", "call", "object", "bound method", "functional_call", "partial", "vmap", "DataParallel"],
+    ids=["lambda", "forward", "call", "object", "bound method", "functional_call", "partial", "vmap", "nested"],
 )  # fmt: skip
 def test_callables(model: Any) -> None:
     assert_close(fa.Saliency(model)(X, CLASSES).values, WANTED)
