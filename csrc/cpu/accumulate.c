@@ -6,7 +6,7 @@
 #include "cpu.h"
 
 #define FA_TEMPLATE "accumulate_kernels.h"
-#include "foreach_float.h"
+#include "foreach_level.h"
 
 fa_status fa_cpu_accumulate(const fa_accumulate_args *args, void *stream, fa_error *error)
 {
@@ -20,6 +20,6 @@ fa_status fa_cpu_accumulate(const fa_accumulate_args *args, void *stream, fa_err
     const int64_t slots = (stop - 1) / rows->nodes - first_slot + 1;
     fa_accumulate_args copy = *args;
     fa_parallel_for(slots * blocks, rows->nodes * fa_min(D, FA_BLOCK),
-                    FA_BY_DTYPE(args->gradient, accumulate), &copy);
+                    FA_KERNEL(args->gradient, accumulate), &copy);
     return FA_OK;
 }

@@ -10,12 +10,38 @@
 FA_OPS(FA_CPU_DECLARE)
 #undef FA_CPU_DECLARE
 
-/* Pick the function that foreach_float.h made for the dtype of `tensor`. */
-#define FA_BY_DTYPE(tensor, fn)                              \
-    (fa_dtype_of((tensor)->dtype) == FA_FLOAT32   ? fn##_f32 \
-     : fa_dtype_of((tensor)->dtype) == FA_FLOAT64 ? fn##_f64 \
-     : fa_dtype_of((tensor)->dtype) == FA_FLOAT16 ? fn##_f16 \
-                                                  : fn##_bf16)
+/* ---- CPU levels (dispatch.c) -------------------------------------------------------------- */
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define FA_X86
+#define FA_PRAGMA(text) _Pragma(#text)
+#ifdef __clang__
+#define FA_TARGET_BEGIN(features) \
+    FA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define FA_TARGET_END FA_PRAGMA(clang attribute pop)
+#else
+#define FA_TARGET_BEGIN(features) FA_PRAGMA(GCC push_options) FA_PRAGMA(GCC target(features))
+#define FA_TARGET_END FA_PRAGMA(GCC pop_options)
+#endif
+#endif
+
+enum { FA_LEVEL_BASE, FA_LEVEL_AVX2, FA_LEVEL_AVX512, FA_LEVELS };
+
+/* The level of this process: the best that the CPU has, or what FASTATTR_CPU_LEVEL names. */
+int fa_cpu_level(void);
+const char *fa_cpu_level_name(int level);
+
+/* The functions that foreach_level.h made of `fn`, as a table (level, dtype). */
+#define FA_KERNEL_ROW(fn, level) {fn##_f32_##level, fn##_f64_##level, fn##_f16_##level, fn##_bf16_##level}
+#ifdef FA_X86
+#define FA_KERNEL_TABLE(fn) \
+    {FA_KERNEL_ROW(fn, base), FA_KERNEL_ROW(fn, avx2), FA_KERNEL_ROW(fn, avx512)}
+#else
+#define FA_KERNEL_TABLE(fn) {FA_KERNEL_ROW(fn, base)}
+#endif
+#define FA_KERNEL(tensor, fn)                                              \
+    (((fa_range_fn[FA_LEVELS][FA_OTHER])FA_KERNEL_TABLE(fn))[fa_cpu_level()] \
+                                                            [fa_dtype_of((tensor)->dtype)])
 
 static inline int64_t fa_min(int64_t a, int64_t b) { return a < b ? a : b; }
 

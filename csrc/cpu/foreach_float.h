@@ -2,10 +2,6 @@
  *
  * Inside the template: T the element, ACC the type that computes and accumulates it,
  * LOAD(t) an element as ACC, STORE(a) back, FN(f) the function's name in this dtype. */
-#define FN__(name, suffix) name##_##suffix
-#define FN_(name, suffix) FN__(name, suffix)
-#define FN(name) FN_(name, SUFFIX)
-
 #define T float
 #define ACC float
 #define LOAD(t) (t)
@@ -47,8 +43,3 @@
 #undef LOAD
 #undef STORE
 #undef SUFFIX
-
-#undef FN
-#undef FN_
-#undef FN__
-#undef FA_TEMPLATE

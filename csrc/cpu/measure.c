@@ -47,13 +47,13 @@ static void fa_pairwise_total(const fa_pairwise *sums, double *out)
 }
 
 #define FA_TEMPLATE "measure_kernels.h"
-#include "foreach_float.h"
+#include "foreach_level.h"
 
 fa_status fa_cpu_measure(const fa_measure_args *args, void *stream, fa_error *error)
 {
     (void)stream;
     (void)error;
     fa_measure_args copy = *args;
-    fa_parallel_for(args->count, args->input->shape[1], FA_BY_DTYPE(args->input, measure), &copy);
+    fa_parallel_for(args->count, args->input->shape[1], FA_KERNEL(args->input, measure), &copy);
     return FA_OK;
 }

@@ -7,7 +7,7 @@
 #include "cpu.h"
 
 #define FA_TEMPLATE "points_kernels.h"
-#include "foreach_float.h"
+#include "foreach_level.h"
 
 static void describe(const fa_points_args *args)
 {
@@ -24,7 +24,7 @@ fa_status fa_cpu_points(const fa_points_args *args, void *stream, fa_error *erro
     (void)error;
     if (args->index != NULL || args->scalars != NULL) describe(args);
     fa_points_args copy = *args;
-    fa_parallel_for(args->rows.count * args->out->shape[1], 1, FA_BY_DTYPE(args->out, points),
+    fa_parallel_for(args->rows.count * args->out->shape[1], 1, FA_KERNEL(args->out, points),
                     &copy);
     return FA_OK;
 }

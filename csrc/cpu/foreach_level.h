@@ -1,0 +1,33 @@
+/* foreach_level.h -- compile FA_TEMPLATE for every dtype at every CPU level.
+ *
+ * A level is a set of instructions, not a processor: base is what the compiler's flags give,
+ * avx2 adds avx2, bmi2 and f16c, avx512 adds avx512f, bw, dq and vl. Arithmetic is the same at
+ * all levels, to the bit: contraction to fma is off. FN(f) becomes f_<dtype>_<level>. */
+#define FN__(name, suffix, level) name##_##suffix##_##level
+#define FN_(name, suffix, level) FN__(name, suffix, level)
+#define FN(name) FN_(name, SUFFIX, LEVEL)
+
+#define LEVEL base
+#include "foreach_float.h"
+#undef LEVEL
+
+#ifdef FA_X86
+
+FA_TARGET_BEGIN("avx2,bmi2,f16c")
+#define LEVEL avx2
+#include "foreach_float.h"
+#undef LEVEL
+FA_TARGET_END
+
+FA_TARGET_BEGIN("avx2,bmi2,f16c,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#define LEVEL avx512
+#include "foreach_float.h"
+#undef LEVEL
+FA_TARGET_END
+
+#endif
+
+#undef FN
+#undef FN_
+#undef FN__
+#undef FA_TEMPLATE
