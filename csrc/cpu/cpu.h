@@ -32,16 +32,17 @@ int fa_cpu_level(void);
 const char *fa_cpu_level_name(int level);
 
 /* The functions that foreach_level.h made of `fn`, as a table (level, dtype). */
-#define FA_KERNEL_ROW(fn, level) {fn##_f32_##level, fn##_f64_##level, fn##_f16_##level, fn##_bf16_##level}
+#define FA_KERNEL_ROW(fn, level) \
+    {fn##_f32_##level, fn##_f64_##level, fn##_f16_##level, fn##_bf16_##level}
 #ifdef FA_X86
 #define FA_KERNEL_TABLE(fn) \
     {FA_KERNEL_ROW(fn, base), FA_KERNEL_ROW(fn, avx2), FA_KERNEL_ROW(fn, avx512)}
 #else
 #define FA_KERNEL_TABLE(fn) {FA_KERNEL_ROW(fn, base)}
 #endif
-#define FA_KERNEL(tensor, fn)                                              \
-    (((fa_range_fn[FA_LEVELS][FA_OTHER])FA_KERNEL_TABLE(fn))[fa_cpu_level()] \
-                                                            [fa_dtype_of((tensor)->dtype)])
+#define FA_KERNEL(tensor, fn)                            \
+    (((fa_range_fn[FA_LEVELS][FA_OTHER])FA_KERNEL_TABLE( \
+        fn))[fa_cpu_level()][fa_dtype_of((tensor)->dtype)])
 
 static inline int64_t fa_min(int64_t a, int64_t b) { return a < b ? a : b; }
 

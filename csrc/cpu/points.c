@@ -24,7 +24,6 @@ fa_status fa_cpu_points(const fa_points_args *args, void *stream, fa_error *erro
     (void)error;
     if (args->index != NULL || args->scalars != NULL) describe(args);
     fa_points_args copy = *args;
-    fa_parallel_for(args->rows.count * args->out->shape[1], 1, FA_KERNEL(args->out, points),
-                    &copy);
+    fa_parallel_for(args->rows.count * args->out->shape[1], 1, FA_KERNEL(args->out, points), &copy);
     return FA_OK;
 }

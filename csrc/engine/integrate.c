@@ -1,10 +1,9 @@
 /* integrate.c -- A[e] = (x - x') * sum_k weight[k] * gradient(x' + alpha[k] (x - x'))
  *
  * Integrated Gradients (Sundararajan et al., ICML 2017) and, with one node at alpha 1,
- * Saliency and InputXGradient. Rows lie example-major over (example, node); a chunk of them
- * is generated into reused buffers, evaluated by the model and added in ascending row order,
- * so the result does not depend on the chunk size when the gradients do not. The end points
- * of the gap ride along as rows of weight 0. The first lines of the file are the loop. */
+ * Saliency and InputXGradient. Rows lie example-major over (example, node), and chunks.c
+ * evaluates them in ascending order, so the result does not depend on the chunk size when the
+ * gradients do not. The end points of the gap ride along as rows of weight 0. */
 #include "integrate.h"
 
 #include <math.h>
@@ -55,81 +54,62 @@ fa_status fa_integrate(fa_integration *job, fa_error *error)
     return status;
 }
 
-/* Points, gradients, sums of one chunk. Nothing is added before the model has answered for
- * the whole chunk: a chunk that failed can be asked for again. */
-static fa_status run_chunk(integration *run, const fa_rows *rows, int64_t remaining, int gradients,
-                           fa_error *error)
+static fa_rows chunk_of(const integration *run, int64_t first, int64_t count)
 {
-    fa_integration *job = run->job;
-    const fa_backend *backend = job->backend;
-    DLTensor points[FA_MAX_INPUTS];
-    int64_t shapes[FA_MAX_INPUTS][2];
-    fa_evaluation answer = {0};
-    fa_status status = FA_OK;
+    fa_rows rows = run->rows;
+    rows.first = first;
+    rows.count = count;
+    return rows;
+}
 
-    for (int64_t t = 0; t < job->inputs; t++) {
-        points[t] = job->points[t];
-        points[t].shape = shapes[t];
-        shapes[t][0] = rows->count;
-        shapes[t][1] = job->points[t].shape[1];
+static fa_status generate(void *context, DLTensor *points, int64_t first, int64_t count,
+                          fa_error *error)
+{
+    const integration *run = context;
+    const fa_integration *job = run->job;
+    const fa_chunks *chunks = &job->chunks;
+    for (int64_t t = 0; t < chunks->inputs; t++) {
         const fa_points_args args = {.out = &points[t],
-                                     .index = t == 0 ? job->index : NULL,
-                                     .scalars = t == 0 ? job->scalars : NULL,
+                                     .index = t == 0 ? chunks->index : NULL,
+                                     .scalars = t == 0 ? chunks->scalars : NULL,
                                      .input = &job->input[t],
                                      .base = &job->base[t],
                                      .target = job->target,
-                                     .rows = *rows};
-        FA_TRY(backend->points(&args, job->stream, error));
-    }
-    const fa_batch batch = {.rows = rows->count,
-                            .inputs = job->inputs,
-                            .points = points,
-                            .index = job->index,
-                            .scalars = job->scalars,
-                            .scalar_count = 1,
-                            .remaining = remaining,
-                            .gradients = gradients};
-    FA_TRY(job->model->evaluate(job->model->self, &batch, &answer, error));
-
-    const fa_collect_args ends = {.ends = run->device.ends,
-                                  .target = job->target,
-                                  .values = answer.values,
-                                  .predicted = answer.predicted,
-                                  .examples = job->examples,
-                                  .rows = *rows};
-    status = backend->collect(&ends, job->stream, error);
-    for (int64_t t = 0; t < job->inputs && status == FA_OK; t++) {
-        if (!gradients || answer.gradients[t] == NULL) continue;
-        const fa_accumulate_args args = {.result = &job->result[t],
-                                         .gradient = answer.gradients[t],
-                                         .examples = job->examples,
-                                         .rows = *rows};
-        status = backend->accumulate(&args, job->stream, error);
-    }
-    job->model->release(job->model->self);
-    return status;
-}
-
-/* All rows of the pass in chunks of nearly equal size. FA_ENOMEM halves the chunk for the
- * rest of the call; the model keeps its own error when one row alone does not fit. */
-static fa_status run_pass(integration *run, int gradients, fa_error *error)
-{
-    fa_integration *job = run->job;
-    const int64_t total = run->rows.lead + run->active_count * run->rows.nodes;
-    fa_rows chunk = run->rows;
-    for (chunk.first = 0; chunk.first < total;) {
-        const int64_t left = total - chunk.first;
-        const int64_t chunks = (left + job->rows - 1) / job->rows;
-        chunk.count = (left + chunks - 1) / chunks;
-        const fa_status status = run_chunk(run, &chunk, left, gradients, error);
-        if (status == FA_ENOMEM && chunk.count > 1) {
-            job->rows = chunk.count / 2;
-            continue;
-        }
-        FA_TRY(status);
-        chunk.first += chunk.count;
+                                     .rows = chunk_of(run, first, count)};
+        FA_TRY(chunks->backend->points(&args, chunks->stream, error));
     }
     return FA_OK;
+}
+
+static fa_status consume(void *context, const fa_evaluation *answer, int64_t first, int64_t count,
+                         fa_error *error)
+{
+    const integration *run = context;
+    const fa_integration *job = run->job;
+    const fa_chunks *chunks = &job->chunks;
+    const fa_collect_args ends = {.ends = run->device.ends,
+                                  .target = job->target,
+                                  .values = answer->values,
+                                  .predicted = answer->predicted,
+                                  .examples = job->examples,
+                                  .rows = chunk_of(run, first, count)};
+    FA_TRY(chunks->backend->collect(&ends, chunks->stream, error));
+    for (int64_t t = 0; t < chunks->inputs; t++) {
+        if (answer->gradients[t] == NULL) continue;
+        const fa_accumulate_args args = {.result = &job->result[t],
+                                         .gradient = answer->gradients[t],
+                                         .examples = job->examples,
+                                         .rows = chunk_of(run, first, count)};
+        FA_TRY(chunks->backend->accumulate(&args, chunks->stream, error));
+    }
+    return FA_OK;
+}
+
+static fa_status run_pass(integration *run, int gradients, fa_error *error)
+{
+    const fa_steps steps = {run, generate, consume};
+    const int64_t total = run->rows.lead + run->active_count * run->rows.nodes;
+    return fa_run_rows(&run->job->chunks, &steps, total, gradients, error);
 }
 
 /* The class with the highest output at the input, written to `target`; the value there is
@@ -140,8 +120,10 @@ static fa_status predict(integration *run, fa_error *error)
     const double alpha = 1.0, weight = 0.0;
     run->rows.lead = 0;
     run->rows.nodes = run->rows.levels = 1;
-    FA_TRY(job->backend->upload(run->device.alpha, &alpha, sizeof(alpha), job->stream, error));
-    FA_TRY(job->backend->upload(run->device.weight, &weight, sizeof(weight), job->stream, error));
+    FA_TRY(job->chunks.backend->upload(run->device.alpha, &alpha, sizeof(alpha), job->chunks.stream,
+                                       error));
+    FA_TRY(job->chunks.backend->upload(run->device.weight, &weight, sizeof(weight),
+                                       job->chunks.stream, error));
     return run_pass(run, 0, error);
 }
 
@@ -151,7 +133,8 @@ static fa_status choose_leads(integration *run, int64_t *leads, fa_error *error)
 {
     const fa_integration *job = run->job;
     int64_t *const target = run->target;
-    FA_TRY(job->backend->download(target, job->target, 2 * job->examples * 8, job->stream, error));
+    FA_TRY(job->chunks.backend->download(target, job->target, 2 * job->examples * 8,
+                                         job->chunks.stream, error));
     *leads = 0;
     for (int64_t e = 0; e < job->examples; e++) {
         int64_t u = job->shared_base ? 0 : *leads;
@@ -166,7 +149,7 @@ static fa_status choose_leads(integration *run, int64_t *leads, fa_error *error)
 static fa_status prepare(integration *run, int64_t pass, fa_error *error)
 {
     fa_integration *job = run->job;
-    const fa_backend *backend = job->backend;
+    const fa_backend *backend = job->chunks.backend;
     const int64_t levels = run->rows.levels = job->schedule.levels;
     const int end_row = pass == 0 && !job->predict && !fa_schedule_has_input(&job->schedule);
     run->rows.lead = 0;
@@ -174,11 +157,12 @@ static fa_status prepare(integration *run, int64_t pass, fa_error *error)
     FA_TRY(fa_schedule_pass(&run->rows.nodes, run->host.alpha, run->host.weight, &job->schedule,
                             pass, end_row, error));
     const int64_t nodes = run->rows.nodes;
-    FA_TRY(backend->upload(run->device.alpha, run->host.alpha, nodes * 8, job->stream, error));
-    FA_TRY(backend->upload(run->device.weight, run->host.weight, levels * nodes * 8, job->stream,
-                           error));
     FA_TRY(
-        backend->upload(run->device.lead, run->host.lead, run->rows.lead * 8, job->stream, error));
+        backend->upload(run->device.alpha, run->host.alpha, nodes * 8, job->chunks.stream, error));
+    FA_TRY(backend->upload(run->device.weight, run->host.weight, levels * nodes * 8,
+                           job->chunks.stream, error));
+    FA_TRY(backend->upload(run->device.lead, run->host.lead, run->rows.lead * 8, job->chunks.stream,
+                           error));
     return FA_OK;
 }
 
@@ -197,14 +181,14 @@ static void read_ends(integration *run)
 static fa_status settle(integration *run, int64_t pass, fa_error *error)
 {
     fa_integration *job = run->job;
-    const fa_backend *backend = job->backend;
+    const fa_backend *backend = job->chunks.backend;
     const int64_t level = job->schedule.opening + pass, count = run->active_count;
     const int last = !job->adaptive || level == job->schedule.levels - 1;
 
     memset(run->host.sums, 0, (size_t)(count * FA_MEASURES) * sizeof(double));
-    FA_TRY(backend->upload(run->device.sums, run->host.sums, count * FA_MEASURES * 8, job->stream,
-                           error));
-    for (int64_t t = 0; t < job->inputs; t++) {
+    FA_TRY(backend->upload(run->device.sums, run->host.sums, count * FA_MEASURES * 8,
+                           job->chunks.stream, error));
+    for (int64_t t = 0; t < job->chunks.inputs; t++) {
         const int64_t item = job->result[t].dtype.bits / 8;
         char *const planes = fa_data(&job->result[t]);
         const int64_t plane = job->examples * job->input[t].shape[1] * item;
@@ -216,27 +200,27 @@ static fa_status settle(integration *run, int64_t pass, fa_error *error)
                                       .active = run->device.active,
                                       .count = count,
                                       .multiply = job->multiply};
-        FA_TRY(backend->measure(&args, job->stream, error));
+        FA_TRY(backend->measure(&args, job->chunks.stream, error));
     }
-    FA_TRY(backend->download(run->host.sums, run->device.sums, count * FA_MEASURES * 8, job->stream,
-                             error));
+    FA_TRY(backend->download(run->host.sums, run->device.sums, count * FA_MEASURES * 8,
+                             job->chunks.stream, error));
     if (pass == 0) {
         FA_TRY(backend->download(run->host.ends, run->device.ends, 2 * job->examples * 8,
-                                 job->stream, error));
+                                 job->chunks.stream, error));
         read_ends(run);
     }
     run->active_count =
         fa_settle(job, run->host.active, run->host.reached, count, run->host.sums, level, last);
-    return backend->upload(run->device.active, run->host.active, run->active_count * 8, job->stream,
-                           error);
+    return backend->upload(run->device.active, run->host.active, run->active_count * 8,
+                           job->chunks.stream, error);
 }
 
 static fa_status finish(integration *run, fa_error *error)
 {
     fa_integration *job = run->job;
-    FA_TRY(job->backend->upload(run->device.reached, run->host.reached, job->examples * 8,
-                                job->stream, error));
-    for (int64_t t = 0; t < job->inputs; t++) {
+    FA_TRY(job->chunks.backend->upload(run->device.reached, run->host.reached, job->examples * 8,
+                                       job->chunks.stream, error));
+    for (int64_t t = 0; t < job->chunks.inputs; t++) {
         const fa_finish_args args = {.out = &job->values[t],
                                      .result = &job->result[t],
                                      .input = &job->input[t],
@@ -244,7 +228,7 @@ static fa_status finish(integration *run, fa_error *error)
                                      .level = run->device.reached,
                                      .multiply = job->multiply,
                                      .absolute = job->absolute};
-        FA_TRY(job->backend->finish(&args, job->stream, error));
+        FA_TRY(job->chunks.backend->finish(&args, job->chunks.stream, error));
     }
     return FA_OK;
 }
@@ -299,6 +283,6 @@ static fa_status begin(integration *run, fa_integration *job, fa_error *error)
     run->rows.weight = run->device.weight;
     run->active_count = job->examples;
     for (int64_t e = 0; e < job->examples; e++) run->host.active[e] = e;
-    return job->backend->upload(run->device.active, run->host.active, job->examples * 8,
-                                job->stream, error);
+    return job->chunks.backend->upload(run->device.active, run->host.active, job->examples * 8,
+                                       job->chunks.stream, error);
 }

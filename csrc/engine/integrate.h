@@ -2,6 +2,7 @@
 #ifndef FA_INTEGRATE_H
 #define FA_INTEGRATE_H
 
+#include "chunks.h"
 #include "schedule.h"
 
 /* From good to bad. */
@@ -15,25 +16,17 @@ typedef enum {
 /* One call. Tensors, device tables and scratch are in the backend's memory, (B) results in
  * the host's; all belong to the caller. */
 typedef struct {
-    const fa_backend *backend;
-    void *stream;
-    const fa_model *model;
-
-    int64_t examples;      /* B */
-    int64_t inputs;        /* T */
-    const DLTensor *input; /* (T): (B, D)                                            */
-    const DLTensor *base;  /* (T): (B, D) or (1, D)                                  */
-    DLTensor *points;      /* (T): (rows, D), reused by every chunk                  */
-    DLTensor *result;      /* (T): (L, B, D) accumulators, zero at entry             */
-    DLTensor *values;      /* (T): (B, D), may share memory with `result` if L is 1  */
-    int64_t *index;        /* (rows)                                                 */
-    int64_t *scalars;      /* (rows, 2)                                              */
-    int64_t *target;       /* (B, 2) plus and minus; plus is filled in if `predict`  */
-    void *scratch;         /* fa_integrate_scratch() bytes, 64-byte aligned          */
+    fa_chunks chunks;
+    int64_t examples;      /* B                                                           */
+    const DLTensor *input; /* (T): (B, D)                                                 */
+    const DLTensor *base;  /* (T): (B, D) or (1, D)                                       */
+    DLTensor *result;      /* (T): (L, B, D) accumulators, zero at entry                  */
+    DLTensor *values;      /* (T): (B, D), may share memory with `result` if L is 1       */
+    int64_t *target;       /* (B, 2) plus and minus; plus is filled in if `predict`       */
+    void *scratch;         /* fa_integrate_scratch() bytes                                */
 
     int shared_base; /* all examples have one base and the model sees nothing else
                         of them: one row there for each distinct scalar         */
-    int64_t rows;    /* at most so many rows a chunk; lowered when memory runs out */
     fa_schedule schedule;
     double tolerance;
     int adaptive;     /* stop each example when its own bar is met                   */

@@ -182,17 +182,17 @@ static void describe_job(fa_integration *job, borrowed *b, const arguments *a)
         b->views[4][t] = b->values[t].tensor;
     }
     job->examples = b->input[0].shape[0];
-    job->inputs = b->inputs;
+    job->chunks.inputs = b->inputs;
     job->input = b->views[0];
     job->base = b->views[1];
-    job->points = b->views[2];
+    job->chunks.points = b->views[2];
     job->result = b->views[3];
     job->values = b->views[4];
-    job->index = fa_data(&b->index.tensor);
-    job->scalars = fa_data(&b->scalars.tensor);
+    job->chunks.index = fa_data(&b->index.tensor);
+    job->chunks.scalars = fa_data(&b->scalars.tensor);
     job->target = fa_data(&b->target.tensor);
     job->scratch = fa_data(&b->scratch.tensor);
-    job->rows = a->rows;
+    job->chunks.rows = a->rows;
     job->tolerance = a->tolerance;
     job->adaptive = a->adaptive;
     job->predict = a->predict;
@@ -216,8 +216,8 @@ static fa_status run(fa_integration *job, const fa_state *state, const arguments
 {
     fa_callback_model model;
     fa_model interface;
-    fa_callback_init(&model, &interface, state, a->evaluate, job->inputs);
-    job->model = &interface;
+    fa_callback_init(&model, &interface, state, a->evaluate, job->chunks.inputs);
+    job->chunks.model = &interface;
     fa_callback_begin(&model);
     const fa_status status = fa_integrate(job, error);
     fa_callback_end(&model);
@@ -256,14 +256,14 @@ PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs)
     describe_job(&job, b, &a);
     if (new_results(&r, &job) < 0) goto done;
 
-    fa_status status = fa_backend_for(&job.backend, b->input[0].tensor.device, &error);
+    fa_status status = fa_backend_for(&job.chunks.backend, b->input[0].tensor.device, &error);
     if (status == FA_OK && job.examples > 0) status = run(&job, state, &a, &error);
     if (status != FA_OK) {
         fa_raise(state, status, &error);
         goto done;
     }
     result = Py_BuildValue("(OOOOOOiL)", r.gap, r.error, r.output, r.base_output, r.evaluations,
-                           r.outcome, worst_outcome(&job), (long long)job.rows);
+                           r.outcome, worst_outcome(&job), (long long)job.chunks.rows);
 
 done:
     Py_XDECREF(r.outcome);
