@@ -80,6 +80,7 @@ typedef struct {
     int64_t nodes;
     int64_t levels;
     const int64_t *lead_example; /* (U) */
+    const int64_t *lead_base;    /* (U) rows of `base`, or NULL: the example's own */
     const int64_t *active;       /* (A) ascending */
     const double *alpha;         /* (N) */
     const double *weight;        /* (L, N); exactly 0 = the row takes no part in level l */
@@ -90,10 +91,14 @@ typedef struct {
  * dtype, ACC is float for 16- and 32-bit data, double for 64-bit. */
 #define FA_OPS(X)                                                       \
     X(points, "the points of a chunk, and whose they are")              \
+    X(sample, "the points of random draws, and whose they are")         \
     X(accumulate, "result += weight * gradient, at every level")        \
+    X(moments, "running mean and variance of the contributions")        \
     X(collect, "model outputs and predicted classes at the end points") \
+    X(store, "model outputs of all rows")                               \
     X(measure, "per example: norms, sum and change of the attribution") \
-    X(finish, "attribution = accumulator * (input - base)")
+    X(finish, "attribution = accumulator * (input - base)")             \
+    X(spread, "standard errors, and their sums per example")
 
 typedef struct {
     DLTensor *out;         /* (R, D) T                                        */
@@ -104,6 +109,65 @@ typedef struct {
     const int64_t *target; /* (B, 2)                                          */
     fa_rows rows;
 } fa_points_args;
+
+/* Random rows: the end row of an example (its input) and then n draws, example-major. Draw j
+ * of example e lies at base[m] + alpha (start - base[m]) with start = input[e] + stdev[e] z:
+ * reference m, alpha and z are keyed by (seed, ids[e], j), see draws.h. */
+typedef struct {
+    int64_t draws;      /* n                                                              */
+    int64_t references; /* M: m is drawn from base[0..M-1]; 0 = base is (B, D) or (1, D)  */
+    int along_path;     /* alpha is drawn from (0, 1); else it is 1                       */
+    int stratified;     /* one alpha in every n-th of (0, 1)                              */
+    uint64_t seed;
+    const int64_t *ids; /* (B)                                                            */
+} fa_draws;
+
+typedef struct {
+    DLTensor *out;         /* (R, D) T                                        */
+    DLTensor *start;       /* (R, D) T: the noisy inputs, or NULL             */
+    int64_t *index;        /* (R) or NULL                                     */
+    int64_t *scalars;      /* (R, 2) or NULL                                  */
+    const DLTensor *input; /* (B, D) T                                        */
+    const DLTensor *base;  /* (M, D), (B, D) or (1, D) T                      */
+    const int64_t *target; /* (B, 2)                                          */
+    const double *stdev;   /* (B), or NULL: no noise                          */
+    int64_t member;        /* which input this is: its noise has a stream     */
+    int64_t first, count;  /* rows                                            */
+    fa_draws draws;
+} fa_sample_args;
+
+/* With v the contribution gradient (start - base) of a draw, or the gradient alone, or its
+ * square: Welford's mean and sum of squared deviations, in order of the draws. */
+typedef struct {
+    DLTensor *mean;           /* (B, D) ACC                                   */
+    DLTensor *deviation;      /* (B, D) ACC                                   */
+    const DLTensor *gradient; /* (R, D) T, or NULL: zero                      */
+    const DLTensor *start;    /* (R, D) T, or NULL: the input                 */
+    const DLTensor *input;    /* (B, D) T                                     */
+    const DLTensor *base;     /* (M, D), (B, D) or (1, D) T                   */
+    int64_t first, count;     /* rows                                         */
+    int multiply;
+    int square;
+    fa_draws draws;
+} fa_moments_args;
+
+typedef struct {
+    double *out;            /* (rows of the pass): out[first + r] = values[r] */
+    const DLTensor *values; /* (R) any floating type                          */
+    int64_t first, count;
+} fa_store_args;
+
+/* In place: deviation becomes the standard error of the mean, sqrt(deviation / (n (n - 1))),
+ * or, for `variance`, mean becomes deviation / n. sums (B, 3) gains the sums over features of
+ * the standard error, |mean| and mean. */
+typedef struct {
+    DLTensor *mean;      /* (B, D) ACC */
+    DLTensor *deviation; /* (B, D) ACC */
+    double *sums;        /* (B, 3)     */
+    int64_t draws;       /* n          */
+    int variance;
+} fa_spread_args;
+#define FA_SPREADS 3
 
 typedef struct {
     DLTensor *result;         /* (L, B, D) ACC */

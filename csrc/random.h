@@ -66,7 +66,7 @@ FA_HD double fa_log(double x)
 {
     uint64_t bits;
     memcpy(&bits, &x, sizeof(bits));
-    int64_t exponent = (int64_t)(bits >> 52) - 1023;
+    int32_t exponent = (int32_t)(bits >> 52) - 1023;
     bits = (bits & 0x000fffffffffffffu) | 0x3ff0000000000000u;
     double m;
     memcpy(&m, &bits, sizeof(m));

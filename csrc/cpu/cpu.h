@@ -44,6 +44,22 @@ const char *fa_cpu_level_name(int level);
     (((fa_range_fn[FA_LEVELS][FA_OTHER])FA_KERNEL_TABLE( \
         fn))[fa_cpu_level()][fa_dtype_of((tensor)->dtype)])
 
+/* Element r of a contiguous tensor of any floating type. */
+static inline double fa_value_at(const DLTensor *values, int64_t r)
+{
+    const void *data = fa_data(values);
+    switch (fa_dtype_of(values->dtype)) {
+    case FA_FLOAT32:
+        return ((const float *)data)[r];
+    case FA_FLOAT64:
+        return ((const double *)data)[r];
+    case FA_FLOAT16:
+        return fa_float_of_half(((const fa_half *)data)[r]);
+    default:
+        return fa_float_of_bfloat(((const fa_bfloat *)data)[r]);
+    }
+}
+
 static inline int64_t fa_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Elements of the innermost block: 4 levels of it stay in a 32 KB cache with the row. */

@@ -24,7 +24,7 @@ static void FN(points)(void *context, int64_t begin, int64_t end)
     const T *const input = fa_data(args->input), *const base = fa_data(args->base);
     for (int64_t r = begin / D; r * D < end; r++) {
         const fa_row row = fa_row_at(&args->rows, args->rows.first + r);
-        FN(point)(out + r * D, input + row.example * D, base + row.example * base_stride, row.alpha,
+        FN(point)(out + r * D, input + row.example * D, base + row.base * base_stride, row.alpha,
                   begin > r * D ? begin - r * D : 0, fa_min(end - r * D, D));
     }
 }

@@ -33,5 +33,9 @@ int fa_rule_from_name(const char *name);
 PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_integrate_plan(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_quadrature(PyObject *module, PyObject *args);
+PyObject *fa_py_sample(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *fa_py_sample_scratch(PyObject *module, PyObject *args);
+PyObject *fa_py_forward(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *fa_py_drawn_references(PyObject *module, PyObject *args);
 
 #endif /* FA_CORE_H */

@@ -46,6 +46,15 @@ static PyMethodDef methods[] = {
     {"integrate_plan", FA_KEYWORDS(fa_py_integrate_plan),
      PyDoc_STR("integrate_plan(rule, steps, adaptive, examples) -> (levels, most nodes of a "
                "pass, scratch bytes)")},
+    {"sample", FA_KEYWORDS(fa_py_sample),
+     PyDoc_STR("sample(*, evaluate, inputs, ...) -> (output, sums, rows); see "
+               "csrc/engine/sample.h")},
+    {"sample_scratch", fa_py_sample_scratch, METH_VARARGS,
+     PyDoc_STR("sample_scratch(examples, draws) -> bytes")},
+    {"forward", FA_KEYWORDS(fa_py_forward),
+     PyDoc_STR("forward(*, evaluate, bases, ...) -> rows; see csrc/engine/sample.h")},
+    {"drawn_references", fa_py_drawn_references, METH_VARARGS,
+     PyDoc_STR("drawn_references(ids, draws, seed, references) -> (B, draws) int64")},
     {"quadrature", fa_py_quadrature, METH_VARARGS,
      PyDoc_STR("quadrature(rule, n) -> (nodes, weights) on [0, 1]")},
     {"get_num_threads", get_thread_count, METH_NOARGS, PyDoc_STR("get_num_threads() -> int")},

@@ -1,0 +1,24 @@
+/* moments.c -- Welford's mean and squared deviations of the contributions, draw by draw
+ *
+ *   v = g (start - base[m]);  mean += (v - mean) / k;  deviation += (v - mean_old) (v - mean)
+ *
+ * In ACC, in the order of the draws; deviations are never negative. Reads the gradient (and
+ * start) once; the accumulators of a block of features stay in cache over an example's rows. */
+#include "../draws.h"
+#include "cpu.h"
+
+#define FA_TEMPLATE "moments_kernels.h"
+#include "foreach_level.h"
+
+fa_status fa_cpu_moments(const fa_moments_args *args, void *stream, fa_error *error)
+{
+    (void)stream;
+    (void)error;
+    const int64_t rows = args->draws.draws + 1;
+    const int64_t D = args->input->shape[1], blocks = (D + FA_BLOCK - 1) / FA_BLOCK;
+    const int64_t examples = (args->first + args->count - 1) / rows - args->first / rows + 1;
+    fa_moments_args copy = *args;
+    fa_parallel_for(examples * blocks, fa_min(rows, args->count) * fa_min(D, FA_BLOCK),
+                    FA_KERNEL(args->input, moments), &copy);
+    return FA_OK;
+}
