@@ -1,6 +1,6 @@
 /* quadrature.c -- the rules of quadrature.h, computed in long double and cached.
  *
- * Gauss-Legendre: roots of P_n by Newton from cos(pi (k - 1/4) / (n + 1/2)), weights
+ * Gauss-Legendre: roots of P_n by Newton from about cos(pi (k - 1/4) / (n + 1/2)), weights
  * 2 / ((1 - x^2) P_n'(x)^2) (Abramowitz & Stegun 25.4.29).
  * Fejer's second rule: nodes (1 - cos(theta_k)) / 2, theta_k = k pi / (n + 1), weights
  * 2 sin(theta_k) / (n + 1) * sum_j sin((2j - 1) theta_k) / (2j - 1), j = 1..(n + 1) / 2
@@ -21,6 +21,7 @@ typedef struct entry {
 
 static pthread_mutex_t cache_lock = PTHREAD_MUTEX_INITIALIZER;
 static entry *cache;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static const long double pi = 3.141592653589793238462643383279502884L;
 
@@ -50,7 +51,9 @@ static void mirror(double *nodes, double *weights, int64_t k, int64_t n, long do
 static void gauss_legendre(double *nodes, double *weights, int64_t n)
 {
     for (int64_t k = 0; k < (n + 1) / 2; k++) {
-        long double x = cosl(pi * ((long double)k + 0.75L) / ((long double)n + 0.5L));
+        const long double m = (long double)n,
+                          guess = cosl(pi * ((long double)k + 0.75L) / (m + 0.5L));
+        long double x = (1.0L - (1.0L - 1.0L / m) / (8.0L * m * m)) * guess; /* to O(n^-4) */
         long double value = 0, slope = 1;
         for (int step = 0; step < 100; step++) {
             legendre(&value, &slope, x, n);
@@ -63,19 +66,26 @@ static void gauss_legendre(double *nodes, double *weights, int64_t n)
     }
 }
 
-static void fejer(double *nodes, double *weights, int64_t n)
+/* Every sine is one of sin(i pi / (n + 1)): angles are reduced exactly, in integers. */
+static int fejer(double *nodes, double *weights, int64_t n)
 {
+    const int64_t period = 2 * (n + 1);
     const long double step = pi / (long double)(n + 1);
+    long double *const sines = malloc((size_t)period * sizeof(*sines));
+    if (sines == NULL) return 0;
+    for (int64_t i = 0; i < period; i++) sines[i] = sinl((long double)i * step);
     for (int64_t k = 0; k < (n + 1) / 2; k++) {
-        const long double theta = (long double)(k + 1) * step, half = sinl(theta / 2);
+        const long double half = sinl((long double)(k + 1) * step / 2);
         long double sum = 0.0L;
-        for (int64_t j = 1; j <= (n + 1) / 2; j++) {
-            /* the angle is reduced exactly, in integers: (2j - 1)(k + 1) mod 2(n + 1) */
-            const int64_t turns = (2 * j - 1) * (k + 1) % (2 * (n + 1));
-            sum += sinl((long double)turns * step) / (long double)(2 * j - 1);
+        for (int64_t j = 1, turn = k + 1; j <= (n + 1) / 2; j++) {
+            sum += sines[turn] / (long double)(2 * j - 1);
+            turn += 2 * (k + 1);
+            if (turn >= period) turn -= period;
         }
-        mirror(nodes, weights, k, n, half * half, 2.0L * sinl(theta) / (long double)(n + 1) * sum);
+        mirror(nodes, weights, k, n, half * half, 2.0L * sines[k + 1] / (long double)(n + 1) * sum);
     }
+    free(sines);
+    return 1;
 }
 
 static void equidistant(double *nodes, double *weights, fa_rule rule, int64_t n)
@@ -93,6 +103,7 @@ static void equidistant(double *nodes, double *weights, fa_rule rule, int64_t n)
 
 static entry *compute(fa_rule rule, int64_t n)
 {
+    int made = 1;
     entry *out = n > INT64_MAX / 64 ? NULL : malloc(sizeof(entry) + 2 * (size_t)n * sizeof(double));
     if (out == NULL) return NULL;
     double *nodes = out->values, *weights = nodes + n;
@@ -101,36 +112,55 @@ static entry *compute(fa_rule rule, int64_t n)
     if (rule == FA_GAUSS_LEGENDRE) {
         gauss_legendre(nodes, weights, n);
     } else if (rule == FA_FEJER) {
-        fejer(nodes, weights, n);
+        made = fejer(nodes, weights, n);
     } else {
         equidistant(nodes, weights, rule == FA_TRAPEZOID && n == 1 ? FA_MIDPOINT : rule, n);
     }
-    return out;
+    if (!made) free(out);
+    return made ? out : NULL;
 }
 
+/* A fork while another thread holds the lock leaves it locked in the child. The list itself
+ * is always whole: an entry is finished before one pointer makes it visible. */
+static void unlock_in_child(void) { pthread_mutex_init(&cache_lock, NULL); }
+
+static void register_fork_handler(void) { pthread_atfork(NULL, NULL, unlock_in_child); }
+
+static entry *find(fa_rule rule, int64_t n)
+{
+    entry *found = cache;
+    while (found != NULL && (found->rule != rule || found->n != n)) found = found->next;
+    return found;
+}
+
+/* Nodes are computed outside the lock: it is never held for long, and whoever computed the
+ * same ones a moment later gives his up. */
 fa_status fa_quadrature(const double **nodes, const double **weights, fa_rule rule, int64_t n,
                         fa_error *error)
 {
-    fa_status status = FA_OK;
     if (n < 1) {
         return fa_fail(error, FA_EINVAL, "steps: expected at least 1, got %lld", (long long)n);
     }
+    pthread_once(&fork_once, register_fork_handler);
     pthread_mutex_lock(&cache_lock);
-    entry *found = cache;
-    while (found != NULL && (found->rule != rule || found->n != n)) found = found->next;
+    entry *found = find(rule, n);
+    pthread_mutex_unlock(&cache_lock);
     if (found == NULL) {
-        found = compute(rule, n);
-        if (found == NULL) {
-            status = fa_fail(error, FA_ENOMEM, "steps: no memory for %lld nodes", (long long)n);
-            goto done;
+        entry *const made = compute(rule, n);
+        if (made == NULL) {
+            return fa_fail(error, FA_ENOMEM, "steps: no memory for %lld nodes", (long long)n);
         }
-        found->next = cache;
-        cache = found;
+        pthread_mutex_lock(&cache_lock);
+        found = find(rule, n);
+        if (found == NULL) {
+            made->next = cache;
+            cache = found = made;
+        } else {
+            free(made);
+        }
+        pthread_mutex_unlock(&cache_lock);
     }
     *nodes = found->values;
     *weights = found->values + n;
-
-done:
-    pthread_mutex_unlock(&cache_lock);
-    return status;
+    return FA_OK;
 }

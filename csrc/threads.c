@@ -10,7 +10,6 @@
 #include <sched.h>
 #include <unistd.h>
 
-#define FA_MAX_THREADS 64
 #define FA_SERIAL_ELEMENTS 65536
 
 static pthread_mutex_t caller_lock = PTHREAD_MUTEX_INITIALIZER; /* held by the running loop */

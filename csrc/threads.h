@@ -15,6 +15,7 @@ void fa_parallel_for(int64_t items, int64_t cost, fa_range_fn fn, void *context)
 
 /* Threads used by fa_parallel_for, the caller's included. set: n >= 1; 0 = one per CPU
  * this process may run on. */
+#define FA_MAX_THREADS 64
 int fa_thread_count(void);
 void fa_set_thread_count(int count);
 

@@ -232,10 +232,10 @@ def test_every_argument_may_be_unaligned(name: str) -> None:
 @pytest.mark.parametrize("name", TUPLES)
 def test_tuples_are_tuples_of_one_length(name: str) -> None:
     arguments = job(matrix())
-    with pytest.raises(TypeError, match="must be tuple, not list"):
+    with pytest.raises(TypeError, match=f"{name}: expected a tuple of"):
         integrate(arguments | {name: list(arguments[name])})
     for wrong in ((), arguments[name] * 2, arguments[name] * 65):
-        with pytest.raises(ValueError, match="inputs, bases, points, results, values: expected 1 to 64 tensors each"):
+        with pytest.raises(ValueError, match="expected a tuple of"):
             integrate(arguments | {name: wrong})
 
 

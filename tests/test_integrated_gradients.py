@@ -39,7 +39,7 @@ def test_linear_models_are_exact_under_every_rule(rule: str, steps: int) -> None
     att = fa.IntegratedGradients(net, rule=rule, steps=steps)(x, 1, baseline=base)
     wanted = (x - base) * net.weight[1].detach()
     assert_close(att.values, wanted, atol=1e-6, rtol=1e-6)
-    assert att.gap.abs().max() < 1e-6
+    assert (att.gap.abs() / att.values.double().abs().sum(1)).max() < 1e-6
     assert att.converged.all() and att.evaluations.tolist() == [steps] * 6
 
 
@@ -274,7 +274,7 @@ def test_the_cap_and_the_fixed_rules_verdict() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"steps": 0}, ValueError, 'steps: expected "auto" or an int >= 1, got 0'),
+        ({"steps": 0}, ValueError, 'steps: expected "auto" or an int from 1 to'),
         ({"steps": 2.5}, ValueError, "steps"),
         ({"steps": True}, ValueError, "steps"),
         ({"steps": "many"}, ValueError, "steps"),

@@ -27,6 +27,7 @@ typedef struct {
     int64_t active_count;
     tables host, device;
     int64_t *target, *leader; /* (B, 2), (B) */
+    fa_trend *trend;          /* (B)         */
     void *memory;             /* behind the host's tables */
 } integration;
 
@@ -209,8 +210,8 @@ static fa_status settle(integration *run, int64_t pass, fa_error *error)
                                  job->chunks.stream, error));
         read_ends(run);
     }
-    run->active_count =
-        fa_settle(job, run->host.active, run->host.reached, count, run->host.sums, level, last);
+    run->active_count = fa_settle(job, run->host.active, run->host.reached, run->trend, count,
+                                  run->host.sums, level, last);
     return backend->upload(run->device.active, run->host.active, run->active_count * 8,
                            job->chunks.stream, error);
 }
@@ -268,7 +269,7 @@ static fa_status begin(integration *run, fa_integration *job, fa_error *error)
 {
     const int64_t bytes = fa_integrate_scratch(&job->schedule, job->examples);
     run->job = job;
-    run->memory = malloc((size_t)(bytes + 3 * job->examples * 8));
+    run->memory = malloc((size_t)(bytes + 5 * job->examples * 8));
     if (run->memory == NULL) {
         return fa_fail(error, FA_ENOMEM, "no memory for the tables of %lld examples",
                        (long long)job->examples);
@@ -277,6 +278,7 @@ static fa_status begin(integration *run, fa_integration *job, fa_error *error)
     lay_out(&run->device, job->scratch, &job->schedule, job->examples);
     run->target = (int64_t *)((char *)run->memory + bytes);
     run->leader = run->target + 2 * job->examples;
+    run->trend = memset(run->leader + job->examples, 0, (size_t)job->examples * sizeof(fa_trend));
     run->rows.lead_example = run->device.lead;
     run->rows.active = run->device.active;
     run->rows.alpha = run->device.alpha;

@@ -9,7 +9,7 @@
 typedef enum {
     FA_CONVERGED = 0,   /* the bar is below the tolerance, or the method makes no claim      */
     FA_UNCONVERGED = 1, /* the cap was reached, or a fixed rule's gap exceeds the tolerance  */
-    FA_SINGULAR = 2,    /* unconverged, and the gap does not shrink with the nested change   */
+    FA_SINGULAR = 2,    /* unconverged, and no more nodes would help: see settle.c            */
     FA_NONFINITE = 3,   /* NaN or infinity in an output or a gradient of this example        */
 } fa_outcome;
 
@@ -45,10 +45,16 @@ int64_t fa_integrate_scratch(const fa_schedule *schedule, int64_t examples);
 /* On FA_EMODEL the model's own error stands. Nothing is kept after any return. */
 fa_status fa_integrate(fa_integration *job, fa_error *error);
 
+/* How the nested change of one example went so far; zero at the start. */
+typedef struct {
+    double change;
+    int64_t stalled;
+} fa_trend;
+
 /* settle.c: the stopping rule. `sums` (A, 4) of fa_measure_args for the active examples at
  * `level`. Writes gap, error, evaluations, outcome and `reached` of every example that is
  * finished, or of all if `last`; keeps the others in `active` and returns how many. */
-int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, int64_t count,
-                  const double *sums, int64_t level, int last);
+int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, fa_trend *trend,
+                  int64_t count, const double *sums, int64_t level, int last);
 
 #endif /* FA_INTEGRATE_H */

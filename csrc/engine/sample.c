@@ -47,19 +47,19 @@ static fa_status generate(void *context, DLTensor *points, int64_t first, int64_
     const fa_sampling *job = run->job;
     const fa_chunks *chunks = &job->chunks;
     for (int64_t t = 0; t < chunks->inputs; t++) {
-        const fa_sample_args args = {
-            .out = &points[t],
-            .start = job->start != NULL ? &job->start[t] : NULL,
-            .index = t == 0 ? chunks->index : NULL,
-            .scalars = t == 0 ? chunks->scalars : NULL,
-            .input = &job->input[t],
-            .base = &job->base[t],
-            .target = job->target,
-            .stdev = job->stdev != NULL ? job->stdev + t * job->examples : NULL,
-            .member = t,
-            .first = first,
-            .count = count,
-            .draws = run->draws};
+        const fa_sample_args args = {.out = &points[t],
+                                     .start = job->start != NULL ? &job->start[t] : NULL,
+                                     .index = t == 0 ? chunks->index : NULL,
+                                     .scalars = t == 0 ? chunks->scalars : NULL,
+                                     .input = &job->input[t],
+                                     .base = &job->base[t],
+                                     .target = job->target,
+                                     .stdev =
+                                         job->stdev != NULL ? job->stdev + t * job->examples : NULL,
+                                     .member = t,
+                                     .first = first,
+                                     .count = count,
+                                     .draws = run->draws};
         FA_TRY(chunks->backend->sample(&args, chunks->stream, error));
     }
     return FA_OK;

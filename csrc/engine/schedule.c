@@ -3,25 +3,24 @@
 fa_status fa_schedule_init(fa_schedule *out, fa_rule rule, int64_t steps, int adaptive,
                            fa_error *error)
 {
-    out->rule = rule;
-    out->levels = 0;
-    out->opening = rule == FA_FEJER ? 1 : 0;
+    *out = (fa_schedule){.rule = rule, .opening = rule == FA_FEJER ? 1 : 0};
+    if (steps < 1 || steps > FA_MOST_STEPS) {
+        return fa_fail(error, FA_EINVAL, "steps: expected 1 to 2**40, got %lld", (long long)steps);
+    }
     if (rule != FA_FEJER) {
         out->steps[out->levels++] = steps;
-    } else if (!adaptive) {
-        out->steps[out->levels++] = (steps - 1) / 2;
-        out->steps[out->levels++] = steps;
-    } else {
+    } else if (adaptive) {
         for (int64_t n = FA_NESTED_FIRST; n <= steps && out->levels < FA_MAX_LEVELS;
              n = 2 * n + 1) {
             out->steps[out->levels++] = n;
         }
+    } else if (steps % 2 == 1 && steps >= 3) {
+        out->steps[out->levels++] = (steps - 1) / 2;
+        out->steps[out->levels++] = steps;
     }
-    if (steps < 1 || out->levels <= out->opening) {
-        return fa_fail(error, FA_EINVAL, "steps: %lld nodes are too few for this rule",
-                       (long long)steps);
-    }
-    return FA_OK;
+    if (out->levels > out->opening) return FA_OK;
+    return fa_fail(error, FA_EINVAL, "steps: the nested rule does not have %lld nodes",
+                   (long long)steps);
 }
 
 int64_t fa_schedule_passes(const fa_schedule *schedule)

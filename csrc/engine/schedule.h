@@ -10,7 +10,8 @@
 #include "../quadrature.h"
 
 #define FA_MAX_LEVELS 16
-#define FA_NESTED_FIRST 7 /* nodes of the lowest level of the adaptive rule */
+#define FA_NESTED_FIRST 7                /* nodes of the lowest level of the adaptive rule */
+#define FA_MOST_STEPS (INT64_C(1) << 40) /* far beyond memory, within arithmetic */
 
 typedef struct {
     fa_rule rule;
@@ -19,8 +20,8 @@ typedef struct {
     int64_t opening;              /* the level that pass 0 reaches: 0 fixed, 1 nested */
 } fa_schedule;
 
-/* Fixed rule: `steps` nodes. `nested`: the two levels (steps - 1) / 2 and steps, or, if
- * `adaptive`, all levels 7, 15, ... <= steps. */
+/* Fixed rule: `steps` nodes. Nested rule: the two levels (steps - 1) / 2 and steps, an odd
+ * number from 3 on, or, if `adaptive`, all levels 7, 15, ... <= steps. */
 fa_status fa_schedule_init(fa_schedule *out, fa_rule rule, int64_t steps, int adaptive,
                            fa_error *error);
 

@@ -14,6 +14,8 @@ enum { CHANGE, NORM, SUM, PRODUCT_NORM };
 
 #define FA_ROUNDING 16.0
 #define FA_SINGULAR_RATIO 10.0
+#define FA_STALLED_RATIO 0.8
+#define FA_STALLED_LEVELS 2
 
 static double relative(double part, double whole) { return part == 0.0 ? 0.0 : part / whole; }
 
@@ -26,26 +28,38 @@ static int is_rounding(double change, double norm, double scale, double eps)
 }
 
 static fa_outcome judge(const fa_integration *job, const double *s, double gap, double bar,
-                        double scale)
+                        double scale, int64_t stalled)
 {
     const double twice = 2.0 * fabs(gap), eps = fa_dtype_eps(job->input[0].dtype);
     if (!isfinite(s[CHANGE] + s[NORM] + s[SUM] + s[PRODUCT_NORM] + scale)) return FA_NONFINITE;
-    if (job->schedule.rule != FA_FEJER) {
-        if (!job->completeness) return FA_CONVERGED;
-        return fabs(gap) <= job->tolerance * s[PRODUCT_NORM] ? FA_CONVERGED : FA_UNCONVERGED;
+    if (job->schedule.rule != FA_FEJER) { /* no bar: the gap decides, where there is one */
+        const int met = !job->completeness || !job->multiply ||
+                        fabs(gap) <= job->tolerance * s[PRODUCT_NORM] ||
+                        is_rounding(fabs(gap), s[PRODUCT_NORM], scale, eps);
+        return met ? FA_CONVERGED : FA_UNCONVERGED;
     }
     if (bar <= job->tolerance) return FA_CONVERGED;
     if (is_rounding(s[CHANGE], s[NORM], scale, eps) &&
         is_rounding(twice, s[PRODUCT_NORM], scale, eps)) {
         return FA_CONVERGED;
     }
-    return relative(twice, s[PRODUCT_NORM]) > FA_SINGULAR_RATIO * relative(s[CHANGE], s[NORM])
-               ? FA_SINGULAR
-               : FA_UNCONVERGED;
+    const int gap_stays =
+        relative(twice, s[PRODUCT_NORM]) > FA_SINGULAR_RATIO * relative(s[CHANGE], s[NORM]);
+    return gap_stays || stalled >= FA_STALLED_LEVELS ? FA_SINGULAR : FA_UNCONVERGED;
 }
 
-int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, int64_t count,
-                  const double *sums, int64_t level, int last)
+/* Levels in a row at which the change did not shrink. A bounded integrand with kinks halves
+ * it at least; one that grows like 1 / alpha adds the same at every level. */
+static int64_t count_stalled(fa_trend *trend, double change)
+{
+    trend->stalled = change > FA_STALLED_RATIO * trend->change ? trend->stalled + 1 : 0;
+    if (trend->change == 0.0) trend->stalled = 0; /* the first level has nothing before it */
+    trend->change = change;
+    return trend->stalled;
+}
+
+int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, fa_trend *trend,
+                  int64_t count, const double *sums, int64_t level, int last)
 {
     int64_t kept = 0;
     for (int64_t a = 0; a < count; a++) {
@@ -57,7 +71,8 @@ int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, 
             job->completeness ? worst(fabs(output), fabs(base_output)) : fabs(output);
         const double bar =
             worst(relative(s[CHANGE], s[NORM]), relative(2.0 * fabs(gap), s[PRODUCT_NORM]));
-        const fa_outcome outcome = judge(job, s, gap, bar, scale);
+        const fa_outcome outcome =
+            judge(job, s, gap, bar, scale, count_stalled(&trend[e], s[CHANGE]));
         if (!last && (outcome == FA_UNCONVERGED || outcome == FA_SINGULAR)) {
             active[kept++] = e;
             continue;

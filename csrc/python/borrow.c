@@ -68,7 +68,13 @@ static const DLPackExchangeAPI *exchange_table(const fa_state *state, PyObject *
 
 static int from_table(source *out, const DLPackExchangeAPI *table, PyObject *object)
 {
-    if (table->dltensor_from_py_no_sync(object, &out->own) != 0) return -1;
+    if (table->dltensor_from_py_no_sync(object, &out->own) != 0) {
+        if (!PyErr_Occurred()) {
+            PyErr_Format(PyExc_TypeError, "%s gave no view of its memory",
+                         Py_TYPE(object)->tp_name);
+        }
+        return -1;
+    }
     out->tensor = &out->own;
     out->owner = Py_NewRef(object);
     return 0;
@@ -166,6 +172,11 @@ int fa_borrow_matrix(fa_borrow *borrow, const fa_state *state, PyObject *object,
     }
     if (!fa_is_contiguous(from.tensor)) {
         PyErr_Format(PyExc_ValueError, "%s: expected C-contiguous memory, got strides", name);
+        goto done;
+    }
+    if (fa_numel(from.tensor) > 0 &&
+        (uintptr_t)fa_data(from.tensor) % (from.tensor->dtype.bits / 8u)) {
+        PyErr_Format(PyExc_ValueError, "%s: expected aligned memory; pass a copy", name);
         goto done;
     }
     if (writable && from.read_only) {

@@ -31,6 +31,13 @@ static int fail(const char *name, int64_t t, const char *expected)
     return -1;
 }
 
+/* a * b, or the largest number, which no tensor has, if that does not fit. */
+static int64_t product(int64_t a, int64_t b)
+{
+    int64_t result = 0;
+    return __builtin_mul_overflow(a, b, &result) ? INT64_MAX : result;
+}
+
 static DLTensor *borrow(fa_call *call, PyObject *object, const char *name, int writable)
 {
     const DLDevice want = call->views[0].device;
@@ -58,8 +65,8 @@ DLTensor *fa_call_matrices(fa_call *call, PyObject *tuple, const char *name, int
 {
     DLTensor *const first = &call->views[call->used];
     if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != count) {
-        PyErr_Format(PyExc_ValueError, "%s: expected a tuple of %lld tensors", name,
-                     (long long)count);
+        PyErr_Format(PyTuple_Check(tuple) ? PyExc_ValueError : PyExc_TypeError,
+                     "%s: expected a tuple of %lld tensors", name, (long long)count);
         return NULL;
     }
     for (int64_t t = 0; t < count; t++) {
@@ -105,8 +112,8 @@ DLTensor *fa_call_inputs(fa_call *call, PyObject *tuple, const char *name, int64
 {
     *count = PyTuple_Check(tuple) ? PyTuple_GET_SIZE(tuple) : 0;
     if (*count < 1 || *count > FA_MAX_INPUTS) {
-        PyErr_Format(PyExc_ValueError, "%s: expected a tuple of 1 to %d tensors", name,
-                     FA_MAX_INPUTS);
+        PyErr_Format(PyTuple_Check(tuple) ? PyExc_ValueError : PyExc_TypeError,
+                     "%s: expected a tuple of 1 to %d tensors", name, FA_MAX_INPUTS);
         return NULL;
     }
     DLTensor *const inputs = fa_call_matrices(call, tuple, name, *count, 0);
@@ -116,8 +123,8 @@ DLTensor *fa_call_inputs(fa_call *call, PyObject *tuple, const char *name, int64
                          (long long)t, fa_dtype_name(inputs[t].dtype));
             return NULL;
         }
-        if (inputs[t].shape[0] != inputs[0].shape[0]) {
-            fail(name, t, "as many rows as the first");
+        if (inputs[t].shape[0] != inputs[0].shape[0] || inputs[t].shape[0] > FA_MOST_ROWS) {
+            fail(name, t, "as many rows as the first, at most 2**40");
             return NULL;
         }
     }
@@ -146,7 +153,9 @@ DLTensor *fa_call_sums(fa_call *call, PyObject *tuple, const char *name, const D
     DLTensor *const sums = fa_call_matrices(call, tuple, name, count, 1);
     for (int64_t t = 0; sums != NULL && t < count; t++) {
         const DLDataType dtype = {kDLFloat, (uint8_t)(inputs[t].dtype.bits == 64 ? 64 : 32), 1};
-        if (fa_call_expect(&sums[t], name, dtype, levels * fa_numel(&inputs[t])) < 0) return NULL;
+        if (fa_call_expect(&sums[t], name, dtype, product(levels, fa_numel(&inputs[t]))) < 0) {
+            return NULL;
+        }
     }
     return sums;
 }
@@ -158,7 +167,7 @@ DLTensor *fa_call_buffers(fa_call *call, PyObject *tuple, const char *name, cons
     DLTensor *const buffers = fa_call_matrices(call, tuple, name, count, 1);
     for (int64_t t = 0; buffers != NULL && t < count; t++) {
         const int64_t D = inputs[t].shape[1];
-        if (fa_call_expect(&buffers[t], name, inputs[t].dtype, rows * D) < 0) return NULL;
+        if (fa_call_expect(&buffers[t], name, inputs[t].dtype, product(rows, D)) < 0) return NULL;
         call->borrows[first + t].shape[0] = rows;
         call->borrows[first + t].shape[1] = D;
     }
@@ -169,8 +178,8 @@ int fa_call_chunks(fa_call *call, fa_chunks *out, PyObject *points, PyObject *in
                    PyObject *scalars, int64_t rows, const DLTensor *inputs, int64_t count)
 {
     fa_error error;
-    if (rows < 1 || rows > INT64_MAX / 2) {
-        PyErr_Format(PyExc_ValueError, "rows: expected at least 1, got %lld", (long long)rows);
+    if (rows < 1 || rows > FA_MOST_ROWS) {
+        PyErr_Format(PyExc_ValueError, "rows: expected 1 to 2**40, got %lld", (long long)rows);
         return -1;
     }
     out->inputs = count;

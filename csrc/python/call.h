@@ -11,6 +11,7 @@
 #include "callback_model.h"
 
 #define FA_CALL_RESULTS 8
+#define FA_MOST_ROWS (INT64_C(1) << 40) /* of any tensor: far beyond memory, within arithmetic */
 
 typedef struct {
     const fa_state *state;

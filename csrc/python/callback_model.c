@@ -1,7 +1,6 @@
 #include "callback_model.h"
 
-/* Memory ran out in one of the ways that Python and torch have of saying so. */
-static int is_out_of_memory(PyObject *exception)
+int fa_is_out_of_memory(PyObject *exception)
 {
     static const char *const signs[] = {"DefaultCPUAllocator", "CUDA out of memory",
                                         "std::bad_alloc"};
@@ -50,7 +49,7 @@ static void give_exception(PyObject *exception)
 static fa_status classify(int64_t rows, fa_error *error)
 {
     PyObject *exception = take_exception();
-    if (rows == 1 || !is_out_of_memory(exception)) {
+    if (rows == 1 || !fa_is_out_of_memory(exception)) {
         give_exception(exception);
         return FA_EMODEL;
     }

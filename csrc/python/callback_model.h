@@ -26,4 +26,7 @@ void fa_callback_init(fa_callback_model *self, fa_model *out, const fa_state *st
 void fa_callback_begin(fa_callback_model *self);
 void fa_callback_end(fa_callback_model *self);
 
+/* Memory ran out in one of the ways that Python and torch have of saying so. */
+int fa_is_out_of_memory(PyObject *exception);
+
 #endif /* FA_CALLBACK_MODEL_H */

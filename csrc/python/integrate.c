@@ -113,6 +113,9 @@ PyObject *fa_py_integrate_plan(PyObject *module, PyObject *args, PyObject *kwarg
                                      &adaptive, &examples)) {
         return NULL;
     }
+    if (examples < 0 || examples > FA_MOST_ROWS) {
+        return PyErr_Format(PyExc_ValueError, "examples: expected 0 to 2**40, got %lld", examples);
+    }
     if (schedule_from(&schedule, PyModule_GetState(module), rule, steps, adaptive) < 0) return NULL;
     return Py_BuildValue("(LLL)", (long long)schedule.levels,
                          (long long)fa_schedule_most_nodes(&schedule),

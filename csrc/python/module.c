@@ -3,6 +3,7 @@
 #include "core.h"
 
 #include "../threads.h"
+#include "callback_model.h"
 
 PyObject *fa_raise(const fa_state *state, fa_status status, const fa_error *error)
 {
@@ -29,12 +30,19 @@ static PyObject *set_thread_count(PyObject *module, PyObject *count)
     (void)module;
     const long value = PyLong_AsLong(count);
     if (value == -1 && PyErr_Occurred()) return NULL;
-    if (value < 0 || value > 1024) {
+    if (value < 0 || value > FA_MAX_THREADS) {
         return PyErr_Format(PyExc_ValueError,
-                            "n: expected 1 to 1024 threads, or 0 for one per CPU, got %ld", value);
+                            "n: expected 1 to %d threads, or 0 for one per CPU, got %ld",
+                            FA_MAX_THREADS, value);
     }
     fa_set_thread_count((int)value);
     Py_RETURN_NONE;
+}
+
+static PyObject *is_out_of_memory(PyObject *module, PyObject *exception)
+{
+    (void)module;
+    return PyBool_FromLong(fa_is_out_of_memory(exception));
 }
 
 #define FA_KEYWORDS(fn) (PyCFunction)(void (*)(void))(fn), METH_VARARGS | METH_KEYWORDS
@@ -57,6 +65,8 @@ static PyMethodDef methods[] = {
      PyDoc_STR("drawn_references(ids, draws, seed, references) -> (B, draws) int64")},
     {"quadrature", fa_py_quadrature, METH_VARARGS,
      PyDoc_STR("quadrature(rule, n) -> (nodes, weights) on [0, 1]")},
+    {"is_out_of_memory", is_out_of_memory, METH_O,
+     PyDoc_STR("is_out_of_memory(exception) -> bool; what makes a chunk be asked for again")},
     {"get_num_threads", get_thread_count, METH_NOARGS, PyDoc_STR("get_num_threads() -> int")},
     {"set_num_threads", set_thread_count, METH_O, PyDoc_STR("set_num_threads(n) -> None")},
     {NULL, NULL, 0, NULL},

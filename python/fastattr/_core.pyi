@@ -44,5 +44,46 @@ def integrate(
 ]: ...
 def integrate_plan(rule: str, steps: int, adaptive: bool, examples: int) -> tuple[int, int, int]: ...
 def quadrature(rule: str, n: int, /) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def sample(
+    *,
+    evaluate: Callable[[int, bool, int], tuple[Any, Any, tuple[Any, ...]]],
+    inputs: tuple[Any, ...],
+    bases: tuple[Any, ...],
+    points: tuple[Any, ...],
+    starts: tuple[Any, ...] | None,
+    means: tuple[Any, ...],
+    deviations: tuple[Any, ...],
+    index: Any,
+    scalars: Any,
+    target: Any,
+    ids: Any,
+    stdev: Any,
+    scratch: Any,
+    rows: int,
+    draws: int,
+    seed: int,
+    references: int,
+    along_path: bool,
+    stratified: bool,
+    predict: bool,
+    multiply: bool,
+    square: bool,
+    variance: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]: ...
+def sample_scratch(examples: int, draws: int, /) -> int: ...
+def forward(
+    *,
+    evaluate: Callable[[int, bool, int], tuple[Any, Any, tuple[Any, ...]]],
+    bases: tuple[Any, ...],
+    points: tuple[Any, ...],
+    index: Any,
+    scalars: Any,
+    target: Any,
+    tables: tuple[Any, Any],
+    out: Any,
+    rows: int,
+) -> int: ...
+def drawn_references(ids: Any, draws: int, seed: int, references: int, /) -> NDArray[np.int64]: ...
+def is_out_of_memory(exception: BaseException, /) -> bool: ...
 def get_num_threads() -> int: ...
 def set_num_threads(n: int, /) -> None: ...

@@ -27,6 +27,11 @@ def is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or is_torch(value) or hasattr(value, "__dlpack__")
 
 
+def readable(value: Any) -> Any:
+    """``value`` if NumPy or torch can index it, else a NumPy view of its memory through DLPack."""
+    return value if isinstance(value, np.ndarray) or is_torch(value) else np.from_dlpack(value)
+
+
 def dtype_name(value: Any) -> str:
     """'float32' of an array of any framework."""
     return _name(value.dtype)
@@ -86,11 +91,9 @@ class NumpyKit:
         return np.full(shape, value, dtype)
 
     def plain(self, value: Any) -> NDArray[Any]:  # noqa: D102
-        array = (
-            value if type(value) is np.ndarray else np.asarray(value if hasattr(value, "__array__") else _from(value))
-        )
+        array = np.asarray(value)
         native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-        return np.ascontiguousarray(native) if native.ndim else native
+        return np.require(native, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
     def broadcast(self, value: Any, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:  # noqa: D102
         return np.ascontiguousarray(np.broadcast_to(self.plain(value).astype(dtype, copy=False), shape))
@@ -127,7 +130,8 @@ class TorchKit:
             value = value.as_subclass(self._torch.Tensor)
         if value.requires_grad or value.is_neg() or value.is_conj():
             value = value.detach().resolve_conj().resolve_neg()
-        return value.contiguous()
+        value = value.contiguous()
+        return value if value.data_ptr() % value.itemsize == 0 else value.clone()
 
     def broadcast(self, value: Any, shape: tuple[int, ...], dtype: str) -> Any:  # noqa: D102
         return self.plain(value).to(getattr(self._torch, dtype)).expand(shape).contiguous()
@@ -142,7 +146,3 @@ class TorchKit:
 def kit_of(value: Any) -> Kit:
     """The kit of the framework and device of ``value``; NumPy for frameworks other than torch."""
     return TorchKit(value.device) if is_torch(value) else NumpyKit()
-
-
-def _from(value: Any) -> NDArray[Any]:
-    return np.from_dlpack(value)

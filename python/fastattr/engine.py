@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from . import _core
 from .arrays import accumulator_name, dtype_name
-from .problem import Problem
+from .problem import Outgrown, Problem
 from .progress import Progress
 from .targets import check_different, flat_targets
+from .warning import warn
 
 _SINGULAR, _NONFINITE = 2, 3  # fa_outcome of csrc/engine/integrate.h
 
@@ -43,25 +44,22 @@ def explain(
         try:
             with adapter.open(problem, progress) as session:
                 return _explain(session, problem, plan, target, versus, rows)
-        except ValueError as error:
-            if attempt or type(error).__name__ != "Outgrown":
+        except Outgrown:  # the model is not what was remembered of it
+            if attempt:
                 raise
     raise AssertionError
 
 
 def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: Any, rows: int | str) -> dict[str, Any]:
     examples, kit = problem.examples, problem.kit
-    table, predict = _target_table(session.output_shape, target, versus, examples)
+    table, predict = target_table(session, target, versus, examples)
     levels, nodes, scratch = _core.integrate_plan(plan.rule, plan.steps, plan.adaptive, examples)
-    wanted = session.choose_rows(versus is not None) if rows == "auto" else int(rows)
-    chunk = max(1, min(wanted, examples * (nodes + 1)))
-    session.bind(chunk, versus is not None)
-
     sums = [accumulator_name(dtype_name(x)) for x in problem.inputs]
     values = [kit.zeros(tuple(x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
     results = values
     if levels > 1:
         results = [kit.zeros((levels, *x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
+    chunk = bind(session, rows, examples * (nodes + 1), versus=versus is not None, predict=predict)
     device_table = kit.table(table)
     gap, error, output, base_output, evaluations, outcome, worst, used = _core.integrate(
         evaluate=session.evaluate,
@@ -103,10 +101,32 @@ def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: An
     }
 
 
+def bind(session: Any, rows: int | str, most: int, **options: Any) -> int:
+    """Allocate the row buffers; fewer rows when there is no memory for so many. Returns how many."""
+    chunk = max(1, min(session.choose_rows() if isinstance(rows, str) else operator.index(rows), most))
+    while True:
+        try:
+            session.bind(chunk, **options)
+            return chunk
+        except (MemoryError, RuntimeError) as error:
+            if chunk == 1 or not _core.is_out_of_memory(error):
+                raise
+            chunk //= 2
+
+
+def target_table(session: Any, target: Any, versus: Any, examples: int) -> tuple[NDArray[np.int64], bool]:
+    """(B, 2) plus and minus, and whether plus is still to be predicted."""
+    try:
+        return _target_table(session.output_shape, target, versus, examples)
+    except (ValueError, TypeError):
+        if not session.refresh():  # the model may have more classes now
+            raise
+    return _target_table(session.output_shape, target, versus, examples)
+
+
 def _target_table(
     output_shape: tuple[int, ...] | None, target: Any, versus: Any, examples: int
 ) -> tuple[NDArray[np.int64], bool]:
-    """(B, 2) plus and minus, and whether plus is still to be predicted."""
     table = np.full((examples, 2), -1, np.int64)
     size = None if output_shape is None else int(np.prod(output_shape, dtype=np.int64))
     predict = False
@@ -117,7 +137,8 @@ def _target_table(
     elif output_shape is not None and len(output_shape) == 1:
         predict = True
     else:
-        raise ValueError(f"target: expected a tuple of indices for an output of shape (B, {output_shape}), got None")
+        shape = ", ".join(map(str, output_shape or ()))
+        raise ValueError(f"target: expected a tuple of indices for an output of shape (B, {shape}), got None")
     if versus is not None:
         table[:, 1] = _flat(versus, "versus", examples, output_shape)
         if not predict:
@@ -151,14 +172,14 @@ def _warn(outcome: NDArray[np.uint8]) -> None:
         ),
         (
             _SINGULAR,
-            "a gap that stays far above the change between levels: the path is singular (as LayerNorm is at an "
-            "all-zero input); choose another baseline",
+            "an error that more steps do not reduce: their paths are singular (as LayerNorm is at an all-zero input); "
+            "choose another baseline",
         ),
     ):
         found = np.flatnonzero(outcome == code)
         if found.size:
             shown = ", ".join(map(str, found[:10].tolist())) + (", ..." if found.size > 10 else "")
-            warnings.warn(f"{found.size} of {outcome.size} examples ({shown}) have {what}.", stacklevel=5)
+            warn(f"{found.size} of {outcome.size} examples ({shown}) have {what}.")
 
 
 def _empty(problem: Problem) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._core import BackendError
-from .arrays import FLOATS, Kit, dtype_name, is_array, is_torch, kit_of
+from .arrays import FLOATS, Kit, dtype_name, is_array, is_torch, kit_of, readable
 
 
 class shared:  # noqa: N801 -- reads as a function: fa.shared(mask)
@@ -26,6 +26,10 @@ class shared:  # noqa: N801 -- reads as a function: fa.shared(mask)
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+class Outgrown(ValueError):
+    """The model's output shape is not the remembered one."""
 
 
 @dataclass
@@ -73,8 +77,7 @@ def normalise(inputs: Any, baseline: Any, args: Any, kwargs: Any) -> Problem:
     named = dict(inputs) if form is dict else dict(enumerate(inputs if form is tuple else (inputs,)))
     if not named:
         raise ValueError("inputs: expected at least one array, got an empty " + form.__name__)
-    for key, member in named.items():
-        _check_array(form, key, member)
+    named = {key: _checked(form, key, member) for key, member in named.items()}
     kit = kit_of(next(iter(named.values())))
     members = {key: _in_kit(form, key, member, kit) for key, member in named.items()}
     attributed = [key for key, member in members.items() if dtype_name(member) in FLOATS]
@@ -91,10 +94,11 @@ def _label(form: type, key: Any) -> str:
     return "inputs" if form is object else f"inputs[{key!r}]"
 
 
-def _check_array(form: type, key: Any, value: Any) -> None:
+def _checked(form: type, key: Any, value: Any) -> Any:
     if not is_array(value):
         hint = "; several inputs come as a tuple" if isinstance(value, list) else ""
         raise TypeError(f"{_label(form, key)}: expected a tensor or array (B, ...), got {type(value).__name__}{hint}")
+    value = readable(value)
     if is_torch(value):
         if not _is_strided(value.layout):
             raise TypeError(
@@ -106,6 +110,7 @@ def _check_array(form: type, key: Any, value: Any) -> None:
             )
     if len(value.shape) == 0:
         raise ValueError(f"{_label(form, key)}: expected a batch axis (B, ...), got a 0-d array; pass x[None]")
+    return value
 
 
 @lru_cache(maxsize=8)
@@ -173,9 +178,10 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit) -> Any:
             raise NotImplementedError(f"{label}: baseline objects are not supported yet; pass the array they compute")
         raise TypeError(f"{label}: expected None, a number or an array, got {type(value).__name__}")
     if kit.name == "torch" and not is_torch(value):
-        value = kit.table(np.ascontiguousarray(np.asarray(value)))
+        value = kit.table(np.array(readable(value)))  # a copy: torch takes no read-only memory
     if kit.name == "numpy" and is_torch(value):
         value = value.detach().cpu().numpy()
+    value = readable(value)
     if kit.name == "torch" and value.device != kit.device:
         raise ValueError(f"{label}: expected a tensor on {kit.device} like the inputs, got {value.device}")
     got = tuple(value.shape)

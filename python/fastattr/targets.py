@@ -19,8 +19,9 @@ def flat_targets(target: Any, name: str, examples: int, output_shape: tuple[int,
     if isinstance(target, list) and target and isinstance(target[0], tuple):
         if len(target) != examples:
             raise ValueError(f"{name}: expected {examples} tuples, one an example, got {len(target)}")
-        if {len(entry) for entry in target} != {len(output_shape)}:
-            raise ValueError(f"{name}: expected tuples of {len(output_shape)} indices, got {target[0]}")
+        wrong = [entry for entry in target if not isinstance(entry, tuple) or len(entry) != len(output_shape)]
+        if wrong:
+            raise ValueError(f"{name}: expected tuples of {len(output_shape)} indices, got {wrong[0]!r} among them")
         target = tuple(np.array([entry[axis] for entry in target]) for axis in range(len(output_shape)))
     entries = target if isinstance(target, tuple) else (target,)
     shape = output_shape or (1,)
@@ -47,7 +48,10 @@ def _wanted_target(shape: tuple[int, ...]) -> str:
 
 def _integers(value: Any, name: str, examples: int) -> NDArray[np.int64]:
     """``value`` as (B,) int64."""
-    array = value.cpu().numpy() if is_torch(value) and not value.is_floating_point() else np.asarray(value)
+    try:
+        array = value.detach().cpu().numpy() if is_torch(value) else np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: expected an int or {examples} integers, got {value!r:.100}") from error
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {getattr(value, 'dtype', type(value).__name__)}")
     if array.size == 1:

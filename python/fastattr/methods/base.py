@@ -9,6 +9,8 @@ import inspect
 import time
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..attribution import Attribution
 from ..engine import Plan, explain
 from ..models import adapt
@@ -142,8 +144,14 @@ class GradientMethod:
         if self.engine == "native":
             raise NotImplementedError('engine="native" is not available yet; use "auto"')
         for name in ("optimize", "layer", "differentiable"):
-            if getattr(self, name):
+            if getattr(self, name) not in (False, None):
                 raise NotImplementedError(f"{name}= is not available yet")
-        valid = isinstance(self.rows, int) and not isinstance(self.rows, bool) and self.rows >= 1
-        if self.rows != "auto" and not valid:
+        if not isinstance(self.rows, str) and is_count(self.rows):
+            return
+        if self.rows != "auto":
             raise ValueError(f'rows: expected "auto" or an int >= 1, got {self.rows!r}')
+
+
+def is_count(value: Any) -> bool:
+    """Whether ``value`` is an integer from 1 on, Python's or NumPy's."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1

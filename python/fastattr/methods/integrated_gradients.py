@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..engine import Plan
-from .base import GradientMethod
+from .base import GradientMethod, is_count
 
 RULES = ("nested", "gauss_legendre", "midpoint", "trapezoid", "left", "right")
 
@@ -67,19 +69,19 @@ class IntegratedGradients(GradientMethod):
         self.multiply_by_inputs = multiply_by_inputs
 
     def _plan(self) -> Plan:
-        adaptive = self.steps == "auto"
-        if self.steps == "exact":
+        adaptive = isinstance(self.steps, str) and self.steps == "auto"
+        if isinstance(self.steps, str) and self.steps == "exact":
             raise NotImplementedError('steps="exact" is not available yet; use "auto"')
         if self.rule is not None and self.rule not in RULES:
             raise ValueError(f"rule: expected None or one of {RULES}, got {self.rule!r}")
-        if not adaptive and not _is_count(self.steps):
-            raise ValueError(f'steps: expected "auto" or an int >= 1, got {self.steps!r}')
+        if not adaptive and not (is_count(self.steps) and int(self.steps) < 2**31):
+            raise ValueError(f'steps: expected "auto" or an int from 1 to 2**31 - 1, got {self.steps!r}')
         if adaptive and self.rule not in (None, "nested"):
             raise ValueError(f'rule: steps="auto" needs the nested rule, got {self.rule!r}; pass a number of steps')
-        if not isinstance(self.tolerance, (int, float)) or not 0 < self.tolerance < 1:
+        if not isinstance(self.tolerance, (int, float, np.floating)) or not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance: expected a share between 0 and 1, got {self.tolerance!r}")
-        if adaptive and (not _is_count(self.max_steps) or not 15 <= self.max_steps <= 2**16):
-            raise ValueError(f"max_steps: expected an int from 15 to 65536, got {self.max_steps!r}")
+        if adaptive and (not is_count(self.max_steps) or not 15 <= self.max_steps < 2**15):
+            raise ValueError(f"max_steps: expected an int from 15 to 32767, got {self.max_steps!r}")
         rule = self.rule or ("nested" if adaptive else "gauss_legendre")
         steps = int(self.max_steps if adaptive else self.steps)
         if rule == "nested" and not adaptive and (steps < 7 or (steps + 1) & steps):
@@ -92,7 +94,3 @@ class IntegratedGradients(GradientMethod):
             completeness=True,
             multiply=bool(self.multiply_by_inputs),
         )
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

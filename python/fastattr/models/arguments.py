@@ -41,7 +41,7 @@ def mark(value: Any, examples: int, device: torch.device) -> Any:
 
     def plain(leaf: Any) -> Any:
         if isinstance(leaf, shared):
-            return leaf.value
+            return as_tensor(leaf.value, device) if isinstance(leaf.value, torch.Tensor) else leaf.value
         if isinstance(leaf, (torch.Tensor, np.ndarray)) and leaf.ndim > 0 and leaf.shape[0] == examples:
             return _PerExample(as_tensor(leaf, device))
         return as_tensor(leaf, device) if isinstance(leaf, torch.Tensor) and leaf.is_inference() else leaf

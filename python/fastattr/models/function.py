@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import dtype_name, is_torch
+from ..arrays import dtype_name, is_torch, kit_of
 from ..problem import Problem
 
 
@@ -22,7 +22,8 @@ class FunctionModel:
         framework of the inputs; ``index`` (R,) int64 is the example each row belongs to; ``scalars`` (Q, R, 2) int64
         says what is explained: output ``plus`` minus output ``minus``, -1 for none. ``values`` has shape (Q, R);
         ``gradients`` is a tuple of T arrays (Q, R, ...) in the dtype of the points, or None where a gradient is zero.
-        Both may be of any DLPack framework. The points are read-only and valid during the call only.
+        With Q = 1 that axis may be left out. Both may be of any DLPack framework. The points are read-only and valid
+        during the call only.
 
     Notes
     -----
@@ -67,12 +68,16 @@ class FunctionSession:
         self._problem = problem
         self._progress = progress
 
-    def choose_rows(self, versus: bool) -> int:
+    def choose_rows(self) -> int:
         """Rows a call by default: points and gradients of a few megabytes."""
         item = sum(int(np.prod(x.shape[1:], dtype=np.int64)) * x.dtype.itemsize for x in self._problem.inputs)
         return max(1, min(4096, 16 * 2**20 // max(1, 2 * item)))
 
-    def bind(self, rows: int, versus: bool) -> None:
+    def refresh(self) -> bool:
+        """Nothing is remembered of a function."""
+        return False
+
+    def bind(self, rows: int, *, versus: bool = False, predict: bool = False) -> None:
         """Allocate the buffers for chunks of at most ``rows`` rows."""
         kit = self._problem.kit
         self.points = tuple(kit.empty((rows, *x.shape[1:]), dtype_name(x)) for x in self._problem.inputs)
@@ -89,8 +94,16 @@ class FunctionSession:
         values, slopes = answer
         if not isinstance(slopes, tuple):
             raise TypeError(f"value_and_gradient: expected a tuple of gradients, got {type(slopes).__name__}")
+        plain = _plain(values, "values", (1, rows))
+        shapes = [(1, *p.shape) for p in points]
+        if len(slopes) != len(shapes):
+            raise TypeError(f"value_and_gradient: expected a tuple of {len(shapes)} gradients, got {len(slopes)}")
+        gradients_out = tuple(
+            None if slope is None else _plain(slope, "gradients", shape)
+            for slope, shape in zip(slopes, shapes, strict=True)
+        )
         self._progress.advance(rows, remaining)
-        return _contiguous(values), None, tuple(None if s is None else _contiguous(s) for s in slopes)
+        return plain, None, gradients_out
 
     def remember_rows(self, rows: int) -> None:
         """Nothing is remembered between calls."""
@@ -105,9 +118,11 @@ def _read_only(points: Any) -> Any:
     return points
 
 
-def _contiguous(value: Any) -> Any:
+def _plain(value: Any, name: str, shape: tuple[int, ...]) -> Any:
+    """An answer in memory that the core can read, of the shape it must have."""
+    got = getattr(value, "shape", None)
+    if got is not None and tuple(got) not in (shape, shape[1:]):
+        raise ValueError(f"value_and_gradient: {name}: expected shape {shape}, got {tuple(got)}")
     if isinstance(value, np.ndarray):
-        return np.ascontiguousarray(value)
-    if is_torch(value):
-        return value.detach().contiguous()
-    return value
+        return np.require(value, requirements=["C_CONTIGUOUS", "ALIGNED"])
+    return kit_of(value).plain(value) if is_torch(value) else value

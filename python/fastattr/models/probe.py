@@ -29,10 +29,6 @@ MOST_ROWS = 2048
 _known: weakref.WeakKeyDictionary[Any, dict[Hashable, Probe]] = weakref.WeakKeyDictionary()
 
 
-class Outgrown(ValueError):
-    """The model's output shape is not the remembered one."""
-
-
 @dataclass
 class Probe:
     """What a forward pass over a few rows showed."""
@@ -78,7 +74,9 @@ def forget(owner: Any, key: Hashable) -> None:
         _known[owner].pop(key, None)
 
 
-def measure(forward: Callable[[], torch.Tensor], rows: int, module: nn.Module | None, point_bytes: int) -> Probe:
+def measure(
+    forward: Callable[[], tuple[torch.Tensor, Any]], rows: int, module: nn.Module | None, point_bytes: int
+) -> Probe:
     """Run ``forward`` once over ``rows`` rows and count what it saves.
 
     ``point_bytes`` are those of one row's points; its gradients take as many again.
@@ -98,6 +96,6 @@ def measure(forward: Callable[[], torch.Tensor], rows: int, module: nn.Module | 
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        scores = forward()
+        scores, _ = forward()
     total = sum(saved.values()) + scores.numel() * scores.element_size()
     return Probe(total // rows + 2 * point_bytes, tuple(scores.shape[1:]))
