@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,7 @@ def _target_table(
     output_shape: tuple[int, ...] | None, target: Any, versus: Any, examples: int
 ) -> tuple[NDArray[np.int64], bool]:
     table = np.full((examples, 2), -1, np.int64)
-    size = None if output_shape is None else int(np.prod(output_shape, dtype=np.int64))
+    size = None if output_shape is None else math.prod(output_shape)
     predict = False
     if target is not None:
         table[:, 0] = _flat(target, "target", examples, output_shape)

@@ -48,15 +48,11 @@ class Problem:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    @property
-    def inputs(self) -> list[Any]:
+    def __post_init__(self) -> None:
+        self.inputs = [self.members[key] for key in self.attributed]
         """The T attributed inputs."""
-        return [self.members[key] for key in self.attributed]
-
-    @property
-    def examples(self) -> int:
+        self.examples = int(self.inputs[0].shape[0])
         """B."""
-        return int(self.inputs[0].shape[0])
 
     @property
     def shared_base(self) -> bool:
@@ -73,8 +69,13 @@ class Problem:
 
 def normalise(inputs: Any, baseline: Any, args: Any, kwargs: Any) -> Problem:
     """Check a call's arrays and bring them into the form of `Problem`."""
-    form = dict if isinstance(inputs, Mapping) else tuple if isinstance(inputs, tuple) else object
-    named = dict(inputs) if form is dict else dict(enumerate(inputs if form is tuple else (inputs,)))
+    form: type = object
+    if isinstance(inputs, tuple):
+        form, named = tuple, dict(enumerate(inputs))
+    elif not is_array(inputs) and isinstance(inputs, Mapping):
+        form, named = dict, dict(inputs)
+    else:
+        named = {0: inputs}
     if not named:
         raise ValueError("inputs: expected at least one array, got an empty " + form.__name__)
     named = {key: _checked(form, key, member) for key, member in named.items()}
@@ -147,7 +148,7 @@ def _check_members(form: type, members: dict[Any, Any], attributed: list[Any]) -
 
 def _baselines(baseline: Any, form: type, members: dict[Any, Any], attributed: list[Any], kit: Kit) -> list[Any]:
     """One baseline per attributed input; None and numbers apply to all."""
-    if baseline is None or np.isscalar(baseline) or (form is object and not isinstance(baseline, (tuple, Mapping))):
+    if baseline is None or (form is object and not isinstance(baseline, (tuple, Mapping))) or np.isscalar(baseline):
         given = dict.fromkeys(attributed, baseline)
     elif form is dict and isinstance(baseline, Mapping):
         given = {key: baseline.get(key) for key in attributed}
@@ -170,10 +171,10 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit) -> Any:
     shared = (1, *shape[1:])
     if value is None:
         return kit.zeros(shared, dtype)
-    if np.isscalar(value) and not isinstance(value, (str, bytes)):
-        return kit.full(shared, value, dtype)
     label = _label(form, key).replace("inputs", "baseline")
     if not is_array(value):
+        if np.isscalar(value) and not isinstance(value, (str, bytes)):
+            return kit.full(shared, value, dtype)
         if hasattr(value, "baseline"):
             raise NotImplementedError(f"{label}: baseline objects are not supported yet; pass the array they compute")
         raise TypeError(f"{label}: expected None, a number or an array, got {type(value).__name__}")

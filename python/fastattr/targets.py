@@ -32,11 +32,7 @@ def flat_targets(target: Any, name: str, examples: int, output_shape: tuple[int,
         )
     columns = [_integers(entry, name, examples) for entry in entries]
     for column, extent in zip(columns, shape, strict=True):
-        if examples <= 32:  # NumPy's own overhead is larger than the work
-            lowest, highest = min(column.tolist()), max(column.tolist())
-        else:
-            lowest, highest = column.min(), column.max()
-        if lowest < 0 or highest >= extent:
+        if column.view(np.uint64).max() >= extent:  # negative ones are large then
             e = int(np.flatnonzero((column < 0) | (column >= extent))[0])
             raise ValueError(f"{name}: expected 0 <= {name} < {extent}, got {column[e]} for example {e}")
     return columns[0] if len(columns) == 1 else np.ravel_multi_index(columns, shape).astype(np.int64)

@@ -66,11 +66,13 @@ def _leaves(value: Any) -> list[Any]:
 
 def gathers(value: Any) -> bool:
     """Whether any tensor in ``value`` is per example."""
-    return any(isinstance(leaf, _PerExample) for leaf in _leaves(value))
+    return bool(value) and any(isinstance(leaf, _PerExample) for leaf in _leaves(value))
 
 
 def signature(value: Any) -> tuple[Any, ...]:
     """What of the extra arguments may change the cost of a row."""
+    if not value:
+        return ()
     tensors = (leaf.tensor if isinstance(leaf, _PerExample) else leaf for leaf in _leaves(value))
     return tuple(
         (tuple(t.shape), str(t.dtype)) if isinstance(t, torch.Tensor) else str(type(t).__name__) for t in tensors

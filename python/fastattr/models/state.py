@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -41,48 +40,57 @@ class ModuleState:
     ----------
     substitutes : dict of str to Tensor
         Copies to be used in place of parameters and buffers made in inference mode, which autograd cannot save.
+    first : Tensor or None
+        The first parameter, which tells where the module is.
     """
 
     def __init__(self, module: nn.Module | None, device: torch.device) -> None:
         self.module = module
         self.device = device
         self.substitutes: dict[str, Tensor] = {}
-        self._undo = ExitStack()  # each step is undone, whatever becomes of the others
+        self.first: Tensor | None = None
+        self._frozen: list[Tensor] = []
+        self._flags: list[tuple[nn.Module, bool]] = []
+        self._buffers: dict[nn.Module, _Buffers] = {}
 
     def __enter__(self) -> ModuleState:
-        lock = _lock_of(self.module)
-        lock.acquire()
-        self._undo.callback(lock.release)
+        self._lock = _lock_of(self.module)
+        self._lock.acquire()
         try:
-            self._undo.callback(_set_random_state, _random_state(self.device))
+            self._random = _random_state(self.device)
             if self.module is not None:
                 self._take(self.module)
         except BaseException:
-            self._undo.close()
+            self._restore()
             raise
         return self
 
-    def __exit__(self, *unused: object) -> None:
-        self._undo.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        failures = self._restore()
+        if failures and error is None:
+            raise failures[0]
 
     def _take(self, module: nn.Module) -> None:
-        training = False
-        flags: list[tuple[nn.Module, bool]] = []
-        frozen: list[nn.Parameter] = []
-        self._undo.callback(_restore_flags, flags)
-        self._undo.callback(_thaw, frozen)
-        for prefix, part in module.named_modules():
+        training = inference = False
+        for part in _parts(module):
             training |= part.training
-            flags.append((part, part.training))
-            self._undo.callback(_restore_buffers, part, _copies(part), set(part._non_persistent_buffers_set))
-            for name, tensor in (*part._parameters.items(), *part._buffers.items()):
-                if tensor is None:
+            self._flags.append((part, part.training))
+            if part._buffers:
+                self._buffers[part] = kept = _Buffers(part)
+                inference |= kept.inference
+            for parameter in part._parameters.values():
+                if parameter is None:
                     continue
-                if tensor.is_inference():
-                    self.substitutes[f"{prefix}.{name}" if prefix else name] = tensor.detach().clone()
-                elif tensor.requires_grad and tensor.is_leaf:
-                    tensor.requires_grad_(False)
-                    frozen.append(tensor)
+                if self.first is None:
+                    self.first = parameter
+                if parameter.is_inference():
+                    inference = True
+                elif parameter.requires_grad and parameter.is_leaf:
+                    parameter.requires_grad_(False)
+                    self._frozen.append(parameter)
+        if inference:
+            tensors = (*module.named_parameters(), *module.named_buffers())
+            self.substitutes = {name: t.detach().clone() for name, t in tensors if t.is_inference()}
         if training and module not in _warned:
             _warned.add(module)
             warn(
@@ -90,6 +98,39 @@ class ModuleState:
                 "depend on chance and on neighbouring rows. Call model.eval() first. (Buffers and random state are "
                 "restored.)"
             )
+
+    def _restore(self) -> list[Exception]:
+        """Undo every step, whatever becomes of the others; the errors met."""
+        failures: list[Exception] = []
+        try:
+            for parameter in self._frozen:
+                try:
+                    parameter.requires_grad_(True)
+                except Exception as error:
+                    failures.append(error)
+            for part, training in self._flags:
+                try:
+                    if part.training != training:
+                        part.training = training
+                    if part._buffers or part in self._buffers:
+                        (self._buffers.get(part) or _NO_BUFFERS).restore(part)
+                except Exception as error:
+                    failures.append(error)
+            _set_random_state(self._random)
+        finally:
+            self._lock.release()
+        return failures
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """Every submodule once, as ``module.modules()`` finds them, without a generator for each."""
+    found, queue = {module: None}, [module]
+    for part in queue:
+        for child in part._modules.values():
+            if child is not None and child not in found:
+                found[child] = None
+                queue.append(child)
+    return queue
 
 
 def _lock_of(module: nn.Module | None) -> threading.RLock:
@@ -99,35 +140,28 @@ def _lock_of(module: nn.Module | None) -> threading.RLock:
         return _locks.setdefault(module, threading.RLock())
 
 
-def _thaw(frozen: list[nn.Parameter]) -> None:
-    for tensor in frozen:
-        tensor.requires_grad_(True)
+class _Buffers:
+    """The buffers of one submodule."""
 
+    def __init__(self, module: nn.Module | None = None) -> None:
+        self.inference = False
+        self.tensors: dict[str, tuple[Tensor, Tensor, Tensor] | None] = {}
+        """Of every buffer: itself, an alias of its memory, and a copy."""
+        self.non_persistent: set[str] = set()
+        if module is None:
+            return
+        for name, buffer in module._buffers.items():
+            self.inference |= buffer is not None and buffer.is_inference()
+            self.tensors[name] = None if buffer is None else (buffer, buffer.detach(), buffer.detach().clone())
+        self.non_persistent |= module._non_persistent_buffers_set
 
-def _restore_flags(flags: list[tuple[nn.Module, bool]]) -> None:
-    for part, training in flags:
-        if part.training != training:
-            part.training = training
+    def restore(self, module: nn.Module) -> None:
+        """The same memory with the same contents in the same tensors under the same names.
 
-
-def _copies(part: nn.Module) -> dict[str, tuple[Tensor, Tensor, Tensor] | None]:
-    """Of every buffer: itself, an alias of its memory, and a copy."""
-    return {
-        name: None if buffer is None else (buffer, buffer.detach(), buffer.detach().clone())
-        for name, buffer in part._buffers.items()
-    }
-
-
-def _restore_buffers(
-    part: nn.Module, copies: dict[str, tuple[Tensor, Tensor, Tensor] | None], non_persistent: set[str]
-) -> None:
-    """The same memory with the same contents in the same tensors under the same names.
-
-    Contents are compared, not versions: batch norm, ``.data`` and NumPy write without raising a version. What did not
-    change is not written, since a graph of the user's may hold it.
-    """
-    with torch.no_grad(), torch.inference_mode(False):
-        for kept in copies.values():
+        Contents are compared, not versions: batch norm, ``.data`` and NumPy write without raising a version. What did
+        not change is not written, since a graph of the user's may hold it.
+        """
+        for kept in self.tensors.values():
             if kept is None or kept[0].is_inference():
                 continue
             buffer, alias, copy = kept
@@ -135,15 +169,17 @@ def _restore_buffers(
                 buffer.data = alias
             if not _same(buffer, copy):
                 buffer.copy_(copy)
-    before = {name: None if kept is None else kept[0] for name, kept in copies.items()}
-    now = dict(part._buffers.items())
-    if list(now) != list(before) or any(now[name] is not buffer for name, buffer in before.items()):
-        if not isinstance(part, torch.jit.ScriptModule):  # whose attributes are made anew at each look
-            part._buffers.clear()
-            part._buffers.update(before)
-    if part._non_persistent_buffers_set != non_persistent:
-        part._non_persistent_buffers_set.clear()
-        part._non_persistent_buffers_set.update(non_persistent)
+        if isinstance(module, torch.jit.ScriptModule):  # whose attributes are made anew at each look
+            return
+        before = {name: None if kept is None else kept[0] for name, kept in self.tensors.items()}
+        now = module._buffers
+        if list(now) != list(before) or any(now[name] is not buffer for name, buffer in before.items()):
+            now.clear()
+            now.update(before)
+            module._non_persistent_buffers_set &= self.non_persistent
+
+
+_NO_BUFFERS = _Buffers()
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

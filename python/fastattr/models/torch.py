@@ -40,11 +40,13 @@ class TorchModel:
         first = problem.inputs[0]
         device = first.device if isinstance(first, Tensor) else torch.device("cpu")
         with (
-            torch.inference_mode(False),
+            torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext(),
             torch.no_grad(),
             ModuleState(self.module, device) as state,
             _on_cuda(self.module, device) if device.type == "cuda" else nullcontext(),
         ):
+            if state.first is not None and state.first.device != device:
+                raise ValueError(f"inputs: expected the model's device {state.first.device}, got {device}")
             yield TorchSession(self, problem, device, progress, state.substitutes)
 
 
@@ -63,9 +65,8 @@ class TorchSession:
         self._problem = problem
         self._device = device
         self._progress = progress
-        self._kit = TorchKit(device)
+        self._kit = problem.kit if isinstance(problem.kit, TorchKit) else TorchKit(device)
         self._versus = self._predicts = self._clone = self._detached = False
-        self._check_device()
         self._args = mark(problem.args, problem.examples, device)
         self._kwargs = mark(problem.kwargs, problem.examples, device)
         self._constants = {
@@ -113,13 +114,9 @@ class TorchSession:
         self.points = tuple(self._kit.empty((rows, *x.shape[1:]), dtype_name(x)) for x in inputs)
         self.index = self._kit.empty((rows,), "int64")
         self.scalars = self._kit.empty((2 * rows,), "int64")
+        self._views: dict[int, tuple[Tensor, Tensor]] = {}
         self._versus = versus
         self._predicts = predict
-
-    def _check_device(self) -> None:
-        parameter = next(self._module.parameters(), None) if self._module is not None else None
-        if parameter is not None and parameter.device != self._device:
-            raise ValueError(f"inputs: expected the model's device {parameter.device}, got {self._device}")
 
     def _shapes(self) -> tuple[Any, ...]:
         members = tuple((key, tuple(x.shape[1:]), dtype_name(x)) for key, x in self._problem.members.items())
@@ -217,15 +214,22 @@ class TorchSession:
     def _pick(self, scores: Tensor, rows: int) -> Tensor:
         """(R, 1): every row's own scalar, output plus minus output minus."""
         flat = scores if scores.dim() == 2 else scores.reshape(rows, -1)
-        scalars = self.scalars[: 2 * rows].view(rows, 2)
-        picked = flat.gather(1, scalars[:, :1])
-        return picked - flat.gather(1, scalars[:, 1:]) if self._versus else picked
+        plus, minus = self._columns(rows)
+        picked = flat.gather(1, plus)
+        return picked - flat.gather(1, minus) if self._versus else picked
+
+    def _columns(self, rows: int) -> tuple[Tensor, Tensor]:
+        """(R, 1) each: the two columns of ``scalars``."""
+        if rows not in self._views:
+            scalars = self.scalars[: 2 * rows].view(rows, 2)
+            self._views[rows] = scalars[:, :1], scalars[:, 1:]
+        return self._views[rows]
 
     def _predict(self, rows: int) -> tuple[Any, Any, tuple[Any, ...]]:
         scores = self._scores(rows)[0].reshape(rows, -1)
         values, predicted = scores.max(1)
         if self._versus:
-            values = values - scores.gather(1, self.scalars[: 2 * rows].view(rows, 2)[:, 1:]).squeeze(1)
+            values = values - scores.gather(1, self._columns(rows)[1]).squeeze(1)
         return values, predicted, ()
 
     def _differentiate(self, rows: int) -> tuple[Any, Any, tuple[Any, ...]]:
@@ -236,7 +240,8 @@ class TorchSession:
             slopes: tuple[Tensor | None, ...] = (None,) * len(leaves)
             if picked.requires_grad:
                 slopes = torch.autograd.grad(picked.sum(), leaves, allow_unused=True)
-        self._detached |= all(slope is None for slope in slopes)
+        if slopes.count(None) == len(slopes):
+            self._detached = True
         return picked.detach(), None, tuple(None if slope is None else _plain(slope) for slope in slopes)
 
 
