@@ -37,5 +37,8 @@ PyObject *fa_py_sample(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_sample_scratch(PyObject *module, PyObject *args);
 PyObject *fa_py_forward(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_drawn_references(PyObject *module, PyObject *args);
+PyObject *fa_py_philox(PyObject *module, PyObject *args);
+PyObject *fa_py_normal(PyObject *module, PyObject *bits);
+PyObject *fa_py_noisy(PyObject *module, PyObject *args, PyObject *kwargs);
 
 #endif /* FA_CORE_H */

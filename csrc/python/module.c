@@ -2,7 +2,7 @@
 #define FA_IMPORTS_NUMPY
 #include "core.h"
 
-#include "../threads.h"
+#include "../cpu/cpu.h"
 #include "callback_model.h"
 
 PyObject *fa_raise(const fa_state *state, fa_status status, const fa_error *error)
@@ -45,6 +45,13 @@ static PyObject *is_out_of_memory(PyObject *module, PyObject *exception)
     return PyBool_FromLong(fa_is_out_of_memory(exception));
 }
 
+static PyObject *cpu_level(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyUnicode_FromString(fa_cpu_level_name(fa_cpu_level()));
+}
+
 #define FA_KEYWORDS(fn) (PyCFunction)(void (*)(void))(fn), METH_VARARGS | METH_KEYWORDS
 
 static PyMethodDef methods[] = {
@@ -61,12 +68,18 @@ static PyMethodDef methods[] = {
      PyDoc_STR("sample_scratch(examples, draws) -> bytes")},
     {"forward", FA_KEYWORDS(fa_py_forward),
      PyDoc_STR("forward(*, evaluate, bases, ...) -> rows; see csrc/engine/sample.h")},
+    {"philox", fa_py_philox, METH_VARARGS, PyDoc_STR("philox(counter, key) -> four 32-bit words")},
+    {"normal", fa_py_normal, METH_O, PyDoc_STR("normal(bits) -> the normal of a 32-bit word")},
+    {"noisy", FA_KEYWORDS(fa_py_noisy),
+     PyDoc_STR("noisy(out, input, ids, stdev, draws, seed, member, first, count) -> None")},
     {"drawn_references", fa_py_drawn_references, METH_VARARGS,
      PyDoc_STR("drawn_references(ids, draws, seed, references) -> (B, draws) int64")},
     {"quadrature", fa_py_quadrature, METH_VARARGS,
      PyDoc_STR("quadrature(rule, n) -> (nodes, weights) on [0, 1]")},
     {"is_out_of_memory", is_out_of_memory, METH_O,
      PyDoc_STR("is_out_of_memory(exception) -> bool; what makes a chunk be asked for again")},
+    {"cpu_level", cpu_level, METH_NOARGS,
+     PyDoc_STR("cpu_level() -> name; see csrc/cpu/dispatch.c")},
     {"get_num_threads", get_thread_count, METH_NOARGS, PyDoc_STR("get_num_threads() -> int")},
     {"set_num_threads", set_thread_count, METH_O, PyDoc_STR("set_num_threads(n) -> None")},
     {NULL, NULL, 0, NULL},

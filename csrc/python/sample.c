@@ -203,3 +203,71 @@ done:
     fa_release(&ids);
     return result;
 }
+
+/* Draws first .. first + count - 1 of every example: out (B * count, D), example-major. */
+static int write_noisy(const fa_backend *backend, fa_sample_args *args, DLTensor *out, int64_t B,
+                       int64_t first, int64_t count, const fa_state *state)
+{
+    fa_error error;
+    fa_status status = FA_OK;
+    int64_t shape[2] = {count, out->shape[1]};
+    DLTensor part = *out;
+    part.shape = shape;
+    args->out = &part;
+    args->count = count;
+    for (int64_t e = 0; e < B && status == FA_OK; e++) {
+        part.data = (char *)fa_data(out) + e * count * shape[1] * (out->dtype.bits / 8);
+        args->first = e * (args->draws.draws + 1) + 1 + first;
+        status = backend->sample(args, NULL, &error);
+    }
+    if (status != FA_OK) fa_raise(state, status, &error);
+    return status == FA_OK ? 0 : -1;
+}
+
+PyObject *fa_py_noisy(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"out",  "input",  "ids",   "stdev", "draws",
+                            "seed", "member", "first", "count", NULL};
+    const fa_state *state = PyModule_GetState(module);
+    PyObject *out, *input, *ids, *stdev, *result = NULL;
+    long long draws, member, first, count;
+    unsigned long long seed;
+    int64_t one = 0;
+    fa_sample_args a = {0};
+    fa_call call;
+    const fa_backend *backend;
+    fa_error error;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOLKLLL:noisy", names, &PyTuple_Type, &out,
+                                     &PyTuple_Type, &input, &ids, &stdev, &draws, &seed, &member,
+                                     &first, &count)) {
+        return NULL;
+    }
+    if (draws < 1 || draws > most_draws || first < 0 || count < 1 || first > draws - count ||
+        member < 0 || member >= FA_MAX_INPUTS) {
+        return PyErr_Format(PyExc_ValueError, "first, count: expected a part of %lld draws", draws);
+    }
+    if (fa_call_begin(&call, state, 4) < 0) return NULL;
+    const DLTensor *const x = fa_call_inputs(&call, input, "input", &one);
+    if (x == NULL) goto done;
+    const int64_t B = x[0].shape[0];
+    DLTensor *const rows = fa_call_buffers(&call, out, "out", x, 1, B * count);
+    if (rows == NULL) goto done;
+    a.draws = (fa_draws){.draws = draws, .seed = seed};
+    a.draws.ids = fa_call_table(&call, ids, "ids", 0, fa_int64, B);
+    if (a.draws.ids == NULL) goto done;
+    a.stdev = fa_call_table(&call, stdev, "stdev", 0, fa_float64, B);
+    if (a.stdev == NULL) goto done;
+    a.input = a.base = x;
+    a.member = member;
+    const fa_status status = fa_backend_for(&backend, x[0].device, &error);
+    if (status != FA_OK) {
+        fa_raise(state, status, &error);
+        goto done;
+    }
+    if (write_noisy(backend, &a, rows, B, first, count, state) < 0) goto done;
+    result = Py_NewRef(Py_None);
+
+done:
+    fa_call_end(&call);
+    return result;
+}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ._core import BackendError
 from .attribution import Attribution
 from .config import set_num_threads, show_config
-from .methods import InputXGradient, IntegratedGradients, Saliency
+from .methods import ExpectedGradients, GradientShap, InputXGradient, IntegratedGradients, Saliency, SmoothGrad
 from .models.function import FunctionModel
 from .problem import shared
 
@@ -19,10 +19,13 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Attribution",
     "BackendError",
+    "ExpectedGradients",
     "FunctionModel",
+    "GradientShap",
     "InputXGradient",
     "IntegratedGradients",
     "Saliency",
+    "SmoothGrad",
     "__version__",
     "datasets",
     "set_num_threads",

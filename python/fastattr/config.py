@@ -29,6 +29,6 @@ def show_config() -> None:
         f"numpy    {np.__version__}",
         f"torch    {torch.__version__ if torch else 'not imported'}",
         f"threads  {_core.get_num_threads()}",
-        "backends cpu",
+        f"backends cpu ({_core.cpu_level()})",
     )
     print("\n".join(lines))  # noqa: T201

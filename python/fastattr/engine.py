@@ -40,7 +40,7 @@ def explain(
 ) -> dict[str, Any]:
     """Run ``plan``; the fields of the `Attribution`."""
     if problem.examples == 0:
-        return _empty(problem)
+        return empty_result(problem)
     for attempt in (0, 1):
         try:
             with adapter.open(problem, progress) as session:
@@ -88,7 +88,7 @@ def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: An
     if used < chunk:
         session.remember_rows(used)
     if worst >= _SINGULAR:
-        _warn(outcome)
+        warn_of(outcome)
     return {
         "values": problem.restore(values),
         "gap": kit.report(gap),
@@ -97,7 +97,7 @@ def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: An
         "converged": kit.report(outcome == 0),
         "output": kit.report(output),
         "baseline_output": kit.report(base_output),
-        "target": _reported_target(target, device_table, predict, versus, table, session.output_shape, kit),
+        "target": reported_target(target, device_table, predict, versus, table, session.output_shape, kit),
         "engine": f"callback ({session.name}, {problem.kit.device}, {used} rows)",
     }
 
@@ -151,7 +151,7 @@ def _flat(value: Any, name: str, examples: int, output_shape: tuple[int, ...] | 
     return flat_targets(value, name, examples, (2**62,) if output_shape is None else output_shape)
 
 
-def _reported_target(
+def reported_target(
     target: Any, device_table: Any, predict: bool, versus: Any, table: NDArray[np.int64], shape: Any, kit: Any
 ) -> Any:
     """The explained class of each example: as given for several axes, None if there is only one output."""
@@ -165,7 +165,8 @@ def _reported_target(
     return kit.report(np.ascontiguousarray(table[:, 0]))
 
 
-def _warn(outcome: NDArray[np.uint8]) -> None:
+def warn_of(outcome: NDArray[np.uint8]) -> None:
+    """Warn of the examples whose outcome (B,) calls for it."""
     for code, what in (
         (
             _NONFINITE,
@@ -183,7 +184,8 @@ def _warn(outcome: NDArray[np.uint8]) -> None:
             warn(f"{found.size} of {outcome.size} examples ({shown}) have {what}.")
 
 
-def _empty(problem: Problem) -> dict[str, Any]:
+def empty_result(problem: Problem) -> dict[str, Any]:
+    """The fields for no examples."""
     kit = problem.kit
     values = [kit.empty(tuple(x.shape), accumulator_name(dtype_name(x))) for x in problem.inputs]
     floats = {name: kit.report(np.empty(0)) for name in ("gap", "error", "output", "baseline_output")}

@@ -59,6 +59,12 @@ class Problem:
         """Whether the baseline of every example is the same."""
         return all(base.shape[0] == 1 for base in self.bases)
 
+    def assemble(self, members: dict[Any, Any]) -> Any:
+        """Members in the form in which the caller gave them."""
+        if self.form is object:
+            return next(iter(members.values()))
+        return members if self.form is dict else tuple(members.values())
+
     def restore(self, values: list[Any]) -> Any:
         """T arrays in the form of the caller's inputs, None for members that are not attributed."""
         found = dict.fromkeys(self.members) | dict(zip(self.attributed, values, strict=True))
@@ -178,13 +184,7 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit) -> Any:
         if hasattr(value, "baseline"):
             raise NotImplementedError(f"{label}: baseline objects are not supported yet; pass the array they compute")
         raise TypeError(f"{label}: expected None, a number or an array, got {type(value).__name__}")
-    if kit.name == "torch" and not is_torch(value):
-        value = kit.table(np.array(readable(value)))  # a copy: torch takes no read-only memory
-    if kit.name == "numpy" and is_torch(value):
-        value = value.detach().cpu().numpy()
-    value = readable(value)
-    if kit.name == "torch" and value.device != kit.device:
-        raise ValueError(f"{label}: expected a tensor on {kit.device} like the inputs, got {value.device}")
+    value = _like_kit(readable(value), kit, label)
     got = tuple(value.shape)
     if got == shape and dtype_name(value) == dtype:
         return kit.plain(value)
@@ -193,3 +193,43 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit) -> Any:
     if len(got) > len(shape) or any(g not in (1, s) for g, s in zip(aligned, target, strict=True)):
         raise ValueError(f"{label}: expected shape {shape[1:]} or {shape}, or one that broadcasts to them, got {got}")
     return kit.broadcast(value, target, dtype)
+
+
+def reference_arrays(references: Any, problem: Problem) -> list[Any]:
+    """(T) arrays (M, ...) like the attributed inputs, M the same in all."""
+    form, kit, keys = problem.form, problem.kit, list(problem.members)
+    if form is dict and isinstance(references, Mapping):
+        given = dict(references)
+    elif form is tuple and isinstance(references, tuple) and len(references) == len(keys):
+        given = dict(zip(keys, references, strict=True))
+    elif form is object and is_array(references):
+        given = {keys[0]: references}
+    else:
+        raise TypeError(
+            f"references: expected arrays (M, ...) in the form of the inputs, got {type(references).__name__}"
+        )
+    found = []
+    for key in problem.attributed:
+        x, label = problem.members[key], _label(form, key).replace("inputs", "references")
+        value = given.get(key)
+        if not is_array(value):
+            raise TypeError(f"{label}: expected an array (M, ...), got {type(value).__name__}")
+        value = _like_kit(readable(value), kit, label)
+        shape = tuple(value.shape)
+        if len(shape) == 0 or shape[0] < 1 or shape[1:] != tuple(x.shape[1:]):
+            raise ValueError(f"{label}: expected shape {('M', *x.shape[1:])} with M >= 1, got {shape}")
+        found.append(kit.broadcast(value, shape, dtype_name(x)))
+    if len({int(value.shape[0]) for value in found}) > 1:
+        raise ValueError(f"references: expected the same number M in all, got {[int(v.shape[0]) for v in found]}")
+    return found
+
+
+def _like_kit(value: Any, kit: Kit, label: str) -> Any:
+    """``value`` in the framework of the inputs; devices must agree already."""
+    if kit.name == "torch" and not is_torch(value):
+        value = kit.table(np.array(value))  # a copy: torch takes no read-only memory
+    if kit.name == "numpy" and is_torch(value):
+        value = value.detach().cpu().numpy()
+    if kit.name == "torch" and value.device != kit.device:
+        raise ValueError(f"{label}: expected a tensor on {kit.device} like the inputs, got {value.device}")
+    return value

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from .expected_gradients import ExpectedGradients
+from .gradient_shap import GradientShap
 from .input_x_gradient import InputXGradient
 from .integrated_gradients import IntegratedGradients
 from .saliency import Saliency
+from .smooth_grad import SmoothGrad
 
-__all__ = ["InputXGradient", "IntegratedGradients", "Saliency"]
+__all__ = ["ExpectedGradients", "GradientShap", "InputXGradient", "IntegratedGradients", "Saliency", "SmoothGrad"]

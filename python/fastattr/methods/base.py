@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import inspect
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ..attribution import Attribution
 from ..engine import Plan, explain
 from ..models import adapt
-from ..problem import normalise
+from ..problem import Problem, normalise
 from ..progress import Progress
 
 OUTPUTS = ("raw", "softmax", "log_softmax", "sigmoid")
@@ -43,7 +43,7 @@ class GradientMethod:
         Which member of a dict, dataclass or tuple output to explain.
     """
 
-    uses_baseline: ClassVar[bool] = False
+    uses_baseline: bool = False
     """Whether ``baseline=`` means anything to the method."""
 
     def __init__(
@@ -125,15 +125,20 @@ class GradientMethod:
         self._check_options()
         if baseline is not None and not self.uses_baseline:
             raise ValueError(f"baseline: {type(self).__name__} has none")
-        plan = self._plan()
         problem = normalise(inputs, baseline, args, kwargs)
-        adapter = adapt(self.model, self.output, self.output_axis, self.output_key)
         with Progress(self.progress, type(self).__name__) as progress:
-            found = explain(adapter, problem, plan, target, versus, self.rows, progress)
+            found = self._run(problem, target, versus, ids, progress)
         return Attribution(**found, inputs=inputs, method=type(self).__name__, seconds=time.perf_counter() - started)
 
+    def _run(self, problem: Problem, target: Any, versus: Any, ids: Any, progress: Progress) -> dict[str, Any]:
+        """The fields of the `Attribution`."""
+        return explain(self._adapter(), problem, self._plan(), target, versus, self.rows, progress)
+
+    def _adapter(self) -> Any:
+        return adapt(self.model, self.output, self.output_axis, self.output_key)
+
     def _plan(self) -> Plan:
-        """What is summed; raises on options out of range."""
+        """What is summed, for methods with a straight path; raises on options out of range."""
         raise NotImplementedError
 
     def _check_options(self) -> None:
@@ -155,3 +160,18 @@ class GradientMethod:
 def is_count(value: Any) -> bool:
     """Whether ``value`` is an integer from 1 on, Python's or NumPy's."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1
+
+
+def check_samples(samples: Any, seed: Any) -> None:
+    """Raise unless these are a number of draws and a seed."""
+    if not is_count(samples) or int(samples) > 2**30:
+        raise ValueError(f"samples: expected an int from 1 to 2**30, got {samples!r}")
+    valid = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not valid or not 0 <= int(seed) < 2**64:
+        raise ValueError(f"seed: expected an int from 0 to 2**64 - 1, got {seed!r}")
+
+
+def check_spread(name: str, value: Any) -> None:
+    """Raise unless ``value`` is a finite number >= 0."""
+    if not isinstance(value, (int, float, np.integer, np.floating)) or not 0 <= float(value) < float("inf"):
+        raise ValueError(f"{name}: expected a finite number >= 0, got {value!r}")

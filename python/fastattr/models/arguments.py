@@ -58,6 +58,17 @@ def gather(value: Any, index: torch.Tensor) -> Any:
     return _map(value, pick) if value else value
 
 
+def repeat(value: Any, examples: int, index: torch.Tensor) -> Any:
+    """Extra arguments for examples ``index`` (R,): gathered where they are per example, else marked as shared."""
+
+    def pick(leaf: Any) -> Any:
+        if isinstance(leaf, _PerExample):
+            return leaf.tensor.index_select(0, index)
+        return shared(leaf) if isinstance(leaf, torch.Tensor) else leaf
+
+    return _map(mark(value, examples, index.device), pick) if value else value
+
+
 def _leaves(value: Any) -> list[Any]:
     found: list[Any] = []
     _map(value, found.append)
