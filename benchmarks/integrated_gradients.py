@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks import networks, report
-from benchmarks.memory import MB, Growth, available, peak_growth
+from benchmarks.memory import Growth, available, peak_growth
 from benchmarks.protocol import Case, Side, prepared
+from benchmarks.report import MemoryLine
 
 STEPS = 50
 LONGEST = ("ResNet-18 224x224", 8)  # minutes; measured only where everything or this case is asked for
@@ -128,45 +128,16 @@ def cases() -> Iterator[Case]:
         yield Case(network, batch, *sides, wanted=wanted, memory=not large)
 
 
-@dataclass(frozen=True)
-class MemoryLine:
-    """Peak memory of ours as a share of what it is compared with, wanted at most `wanted`."""
-
-    name: str
-    ours: Growth
-    other: Growth
-    wanted: float
-
-    @property
-    def share(self) -> float:
-        return self.ours.peak / self.other.peak
-
-    def row(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "ours_mb": self.ours.peak / MB, "other_mb": self.other.peak / MB, "share": self.share,
-            "wanted": self.wanted, "reached": self.share <= self.wanted, "memory_by": self.ours.how,
-        }  # fmt: skip
-
-
-def memory_lines(network: str = "ResNet-18 64x64", batch: int = 8) -> list[dict[str, Any]]:
+def memory_lines(network: str = "ResNet-18 64x64", batch: int = 8) -> Iterator[MemoryLine]:
     """Against Captum, and flat in the number of steps (the middle one of three processes each)."""
-    columns = (("peak memory", -46), ("fastattr MB", 12), ("other MB", 9), ("share", 7), ("wanted", 8))
-    print(report.header(columns), flush=True)
 
     def peak(side: Callable[..., Side], steps: int, repeat: int = 3) -> Growth:
         return peak_growth(partial(prepared, partial(side, network, batch, steps)), repeat=repeat)
 
     few = peak(fastattr_side, STEPS)
     title = f"{network} B={batch}"
-    lines = [
-        MemoryLine(f"{title}, {STEPS} steps v Captum", few, peak(captum_side, STEPS, 1), 1 / 8),
-        MemoryLine(f"{title}, {8 * STEPS} v {STEPS} steps", peak(fastattr_side, 8 * STEPS), few, 1.1),
-    ]
-    for line in lines:
-        numbers = (line.ours.peak / MB, line.other.peak / MB, line.share, line.wanted)
-        mark = "" if line.share <= line.wanted else "  above the line"
-        print(report.cells((line.name, *map(report.number, numbers)), columns) + mark, flush=True)
-    return [line.row() for line in lines]
+    yield MemoryLine(f"{title}, {STEPS} steps v Captum", few, peak(captum_side, STEPS, 1), 1 / 8)
+    yield MemoryLine(f"{title}, {8 * STEPS} v {STEPS} steps", peak(fastattr_side, 8 * STEPS), few, 1.1)
 
 
 def run(quick: bool = False, only: str | None = None, path: Path | None = None) -> bool:
@@ -177,7 +148,7 @@ def run(quick: bool = False, only: str | None = None, path: Path | None = None) 
     rows = report.run_cases(chosen, budget=3 if quick else 10) if chosen else []
     if only is None or only in "memory":
         print()
-        rows += memory_lines()
+        rows += report.print_memory(memory_lines())
     print("written to", report.write("integrated_gradients", rows, path))
     return not any(row.get("failed") for row in rows)
 

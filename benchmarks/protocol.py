@@ -2,7 +2,7 @@
 
 A case has two sides, a peer and fastattr. In this order:
 1. both run once, untimed, while a hook counts the gradients asked of the model, and must then agree:
-   max |ours - peer| <= tolerance * max |peer|, or the case failed;
+   max |ours - peer| <= tolerance * max |peer|, or what the case's own `agree` asks for, or the case failed;
 2. both run alternately in this process on the same data and threads, at least three pairs, more while the budget
    lasts; the ratio is the median of the pairs' ratios, the spread their quartiles;
 3. each side runs once in a fresh process for its peak memory (memory.py);
@@ -44,8 +44,20 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Whether two results are the same thing: holds; size: how far apart they are; words: size, and in what unit."""
+
+    holds: bool
+    size: float
+    words: str
+
+
+@dataclass(frozen=True)
 class Case:
-    """peer, ours: picklable factories, called here and in the fresh processes; wanted: the ratio to reach."""
+    """peer, ours: picklable factories, called here and in the fresh processes; wanted: the ratio to reach.
+
+    agree(ours, peer): for random methods, which agree in distribution only; by default |ours - peer| is bounded.
+    """
 
     name: str
     batch: int
@@ -54,6 +66,7 @@ class Case:
     wanted: float | None = None
     tolerance: float = 1e-5
     memory: bool = True
+    agree: Callable[[np.ndarray, np.ndarray], Agreement] | None = None
 
 
 @dataclass
@@ -64,6 +77,7 @@ class Result:
     batch: int
     wanted: float | None
     disagreement: float
+    agreement: str = ""
     failed: bool = False
     peer_ms: float = float("nan")
     ours_ms: float = float("nan")
@@ -93,6 +107,11 @@ def disagreement(ours: np.ndarray, peer: np.ndarray) -> float:
     if scale == 0:
         return 0.0 if difference == 0 else float("inf")
     return float(difference / scale)
+
+
+def close(ours: np.ndarray, peer: np.ndarray, tolerance: float) -> Agreement:
+    size = disagreement(ours, peer)
+    return Agreement(size <= tolerance, size, f"{size:.1e} of the largest attribution")
 
 
 def seconds(run: Callable[[], object], calls: int = 1) -> float:
@@ -198,10 +217,12 @@ def measure(case: Case, budget: float = 10.0) -> Result:
     """Runs one case; `budget` bounds the seconds of its timed pairs (three of them always run)."""
     peer, ours = case.peer(), case.ours()
     expected, found = first_run(peer), first_run(ours)
-    result = Result(case.name, case.batch, case.wanted, disagreement(found.values, expected.values))
+    agree = case.agree or partial(close, tolerance=case.tolerance)
+    agreement = agree(found.values, expected.values)
+    result = Result(case.name, case.batch, case.wanted, agreement.size, agreement.words)
     result.evaluations, result.peer_evaluations = found.evaluations, expected.evaluations
     result.notes = [note for note in (peer.note, ours.note) if note]
-    if result.disagreement > case.tolerance:
+    if not agreement.holds:
         result.failed = True
         return result
     add_times(result, time_pairs(peer.run, ours.run, budget, (expected.seconds, found.seconds)))

@@ -8,21 +8,23 @@ import math
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.memory import MB, Growth
 from benchmarks.protocol import Case, Result, measure
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("fastattr", "torch", "captum", "numpy", "scipy", "scikit-learn")
+PACKAGES = ("fastattr", "torch", "captum", "shap", "numpy", "scipy", "scikit-learn")
 COLUMNS = (
     ("case", -22), ("B", 4), ("peer ms", 10), ("fastattr ms", 12), ("ratio", 8), ("quartiles", 13), ("wanted", 7),
     ("peer MB", 9), ("fastattr MB", 12), ("evaluations", 12), ("x limit", 8),
 )  # fmt: skip
+MEMORY_COLUMNS = (("peak memory", -46), ("fastattr MB", 12), ("other MB", 9), ("share", 7), ("wanted", 8))
 
 
 def processor() -> str:
@@ -84,7 +86,7 @@ def header(columns: Sequence[tuple[str, int]] = COLUMNS) -> str:
 
 def row(result: Result) -> str:
     if result.failed:
-        words = f"FAILED: the sides disagree by {result.disagreement:.1e} of the largest attribution; nothing timed"
+        words = f"FAILED: the sides disagree by {result.agreement}; nothing timed"
         return cells((result.name, str(result.batch), words), (*COLUMNS[:2], ("", -1)))
     notes = list(result.notes)
     if result.reached is False:
@@ -126,6 +128,38 @@ def run_cases(cases: Iterable[Case], budget: float) -> list[dict[str, Any]]:
         result = measure(case, budget)
         print(row(result), flush=True)
         rows.append(asdict(result) | {"reached": result.reached})
+    return rows
+
+
+@dataclass(frozen=True)
+class MemoryLine:
+    """Peak memory of ours as a share of what it is compared with, wanted at most `wanted`."""
+
+    name: str
+    ours: Growth
+    other: Growth
+    wanted: float
+
+    @property
+    def share(self) -> float:
+        return self.ours.peak / self.other.peak
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "name": self.name, "ours_mb": self.ours.peak / MB, "other_mb": self.other.peak / MB, "share": self.share,
+            "wanted": self.wanted, "reached": self.share <= self.wanted, "memory_by": self.ours.how,
+        }  # fmt: skip
+
+
+def print_memory(lines: Iterable[MemoryLine]) -> list[dict[str, Any]]:
+    """Prints line by line."""
+    print(header(MEMORY_COLUMNS), flush=True)
+    rows = []
+    for line in lines:
+        numbers = (line.ours.peak / MB, line.other.peak / MB, line.share, line.wanted)
+        mark = "" if line.share <= line.wanted else "  above the line"
+        print(cells((line.name, *map(number, numbers)), MEMORY_COLUMNS) + mark, flush=True)
+        rows.append(line.row())
     return rows
 
 

@@ -185,17 +185,20 @@ typedef struct {
     fa_rows rows;
 } fa_collect_args;
 
-/* out[a] gains, over the features of one input, with A the new accumulator and A' the
- * old one (zero if NULL), m = input - base (or 1 unless `multiply`):
- *   [0] |A m - A' m|_1    [1] |A m|_1    [2] sum A (input - base)    [3] |A (input - base)|_1 */
+/* Examples come in groups of S consecutive ones (the segments of one path; S is 1 otherwise).
+ * out[a] gains, over the features of one input and with A the new accumulators of the group's
+ * members, A' the old ones (zero if NULL), m = input - base (or 1 unless `multiply`):
+ *   [0] sum_s |A_s m_s - A'_s m_s|_1              [1] |sum_s A_s m_s|_1
+ *   [2] sum of sum_s A_s (input_s - base_s)       [3] |sum_s A_s (input_s - base_s)|_1 */
 typedef struct {
-    double *out;           /* (A, 4)                 */
-    const void *updated;   /* (B, D) ACC             */
-    const void *previous;  /* (B, D) ACC, or NULL    */
-    const DLTensor *input; /* (B, D) T               */
-    const DLTensor *base;  /* (B, D) or (1, D) T     */
-    const int64_t *active; /* (A)                    */
-    int64_t count;         /* A                      */
+    double *out;           /* (A, 4)             */
+    const void *updated;   /* (B, D) ACC         */
+    const void *previous;  /* (B, D) ACC or NULL */
+    const DLTensor *input; /* (B, D) T           */
+    const DLTensor *base;  /* (B, D) or (1, D) T */
+    const int64_t *active; /* (A, S)             */
+    int64_t count;         /* A                  */
+    int64_t group;         /* S                  */
     int multiply;
 } fa_measure_args;
 #define FA_MEASURES 4

@@ -17,6 +17,7 @@ fa_status fa_cpu_measure(const fa_measure_args *args, void *stream, fa_error *er
     (void)stream;
     (void)error;
     fa_measure_args copy = *args;
-    fa_parallel_for(args->count, args->input->shape[1], FA_KERNEL(args->input, measure), &copy);
+    fa_parallel_for(args->count, args->group * args->input->shape[1],
+                    FA_KERNEL(args->input, measure), &copy);
     return FA_OK;
 }

@@ -1,56 +1,61 @@
-/* Adds one feature to its lane of the four measures. */
-static inline void FN(add_feature)(double lanes[FA_MEASURES][FA_LANES], int64_t lane, ACC updated,
-                                   ACC previous, ACC difference, ACC factor)
+/* Features d..d+width-1 (at most FA_LANES) of member e of a group: changes are added to their
+ * lanes, the attribution itself to `total` and its product with input - base to `product`. */
+static inline void FN(add_member)(double *restrict change, double *restrict total,
+                                  double *restrict product, const fa_measure_args *args, int64_t e,
+                                  int64_t d, int64_t width)
 {
-    const double now = (double)(updated * factor);
-    const double before = (double)(previous * factor);
-    const double product = (double)(updated * difference);
-    lanes[0][lane] += fabs(now - before);
-    lanes[1][lane] += fabs(now);
-    lanes[2][lane] += product;
-    lanes[3][lane] += fabs(product);
+    const int64_t D = args->input->shape[1], at = e * D + d;
+    const int64_t base_at = args->base->shape[0] == 1 ? d : at;
+    const T *restrict const input = (const T *)fa_data(args->input) + at;
+    const T *restrict const base = (const T *)fa_data(args->base) + base_at;
+    const ACC *restrict const updated = (const ACC *)args->updated + at;
+    const ACC *restrict const previous =
+        args->previous != NULL ? (const ACC *)args->previous + at : NULL;
+    ACC difference[FA_LANES], factor[FA_LANES], before[FA_LANES] = {0};
+    for (int64_t i = 0; i < width; i++) {
+        difference[i] = LOAD(input[i]) - LOAD(base[i]);
+        factor[i] = args->multiply ? difference[i] : (ACC)1;
+        if (previous != NULL) before[i] = previous[i];
+    }
+    for (int64_t i = 0; i < width; i++) {
+        const double now = (double)(updated[i] * factor[i]);
+        change[i] += fabs(now - (double)(before[i] * factor[i]));
+        total[i] += now;
+        product[i] += (double)(updated[i] * difference[i]);
+    }
 }
 
-/* The four measures over features 0..n-1 (at most one FA_SUM_BLOCK), each in 16 interleaved
- * float64 lanes that are then added pairwise. */
-static void FN(measure_block)(double *out, const ACC *restrict updated,
-                              const ACC *restrict previous, const T *restrict input,
-                              const T *restrict base, int multiply, int64_t n)
+/* The four measures of one group over features begin..end-1, at most FA_SUM_BLOCK of them. */
+static void FN(measure_block)(double *out, const fa_measure_args *args, const int64_t *members,
+                              int64_t begin, int64_t end)
 {
     double lanes[FA_MEASURES][FA_LANES] = {{0}};
-    for (int64_t d = 0; d < n; d += FA_LANES) {
-        const int64_t width = fa_min(n - d, FA_LANES);
-        ACC difference[FA_LANES], factor[FA_LANES], before[FA_LANES] = {0};
-        for (int64_t i = 0; i < width; i++) {
-            difference[i] = LOAD(input[d + i]) - LOAD(base[d + i]);
-            factor[i] = multiply ? difference[i] : (ACC)1;
-            if (previous != NULL) before[i] = previous[d + i];
+    for (int64_t d = begin; d < end; d += FA_LANES) {
+        const int64_t width = fa_min(end - d, FA_LANES);
+        double total[FA_LANES] = {0}, product[FA_LANES] = {0};
+        for (int64_t s = 0; s < args->group; s++) {
+            FN(add_member)(lanes[0], total, product, args, members[s], d, width);
         }
         for (int64_t i = 0; i < width; i++) {
-            FN(add_feature)(lanes, i, updated[d + i], before[i], difference[i], factor[i]);
+            lanes[1][i] += fabs(total[i]);
+            lanes[2][i] += product[i];
+            lanes[3][i] += fabs(product[i]);
         }
     }
     for (int64_t m = 0; m < FA_MEASURES; m++) out[m] = fa_sum_lanes(lanes[m]);
 }
 
-/* Active examples begin..end-1. */
+/* Active groups begin..end-1. */
 static void FN(measure)(void *context, int64_t begin, int64_t end)
 {
     const fa_measure_args *args = context;
     const int64_t D = args->input->shape[1];
-    const int64_t base_stride = args->base->shape[0] == 1 ? 0 : D;
-    const T *const input = fa_data(args->input), *const base = fa_data(args->base);
     for (int64_t a = begin; a < end; a++) {
-        const int64_t e = args->active[a];
-        const ACC *const updated = (const ACC *)args->updated + e * D;
-        const ACC *const previous =
-            args->previous != NULL ? (const ACC *)args->previous + e * D : NULL;
         fa_pairwise sums = {0};
         for (int64_t d = 0; d < D; d += FA_SUM_BLOCK) {
             double block[FA_MEASURES];
-            FN(measure_block)(block, updated + d, previous != NULL ? previous + d : NULL,
-                              input + e * D + d, base + e * base_stride + d, args->multiply,
-                              fa_min(D - d, FA_SUM_BLOCK));
+            FN(measure_block)(block, args, args->active + a * args->group, d,
+                              fa_min(d + FA_SUM_BLOCK, D));
             fa_pairwise_add(&sums, block);
         }
         fa_pairwise_total(&sums, args->out + a * FA_MEASURES);

@@ -143,7 +143,9 @@ static fa_status choose_leads(integration *run, int64_t *leads, fa_error *error)
         if (u == *leads) run->host.lead[(*leads)++] = e;
         run->leader[e] = run->host.lead[u];
     }
-    if (!job->completeness || fa_schedule_has_base(&job->schedule)) *leads = 0;
+    if (!job->completeness || job->known != NULL || fa_schedule_has_base(&job->schedule)) {
+        *leads = 0;
+    }
     return FA_OK;
 }
 
@@ -152,7 +154,8 @@ static fa_status prepare(integration *run, int64_t pass, fa_error *error)
     fa_integration *job = run->job;
     const fa_backend *backend = job->chunks.backend;
     const int64_t levels = run->rows.levels = job->schedule.levels;
-    const int end_row = pass == 0 && !job->predict && !fa_schedule_has_input(&job->schedule);
+    const int end_row =
+        pass == 0 && !job->predict && job->known == NULL && !fa_schedule_has_input(&job->schedule);
     run->rows.lead = 0;
     if (pass == 0) FA_TRY(choose_leads(run, &run->rows.lead, error));
     FA_TRY(fa_schedule_pass(&run->rows.nodes, run->host.alpha, run->host.weight, &job->schedule,
@@ -171,11 +174,13 @@ static fa_status prepare(integration *run, int64_t pass, fa_error *error)
 static void read_ends(integration *run)
 {
     fa_integration *job = run->job;
+    const int64_t groups = job->examples / job->group;
     const int own = fa_schedule_has_base(&job->schedule);
-    for (int64_t e = 0; e < job->examples; e++) {
-        const double at_base = run->host.ends[job->examples + (own ? e : run->leader[e])];
-        job->output[e] = run->host.ends[e];
-        job->base_output[e] = job->completeness ? at_base : NAN;
+    for (int64_t e = 0; e < groups; e++) {
+        const double *const ends = job->known != NULL ? job->known : run->host.ends;
+        const int64_t at = groups + (own || job->known != NULL ? e : run->leader[e]);
+        job->output[e] = ends[e];
+        job->base_output[e] = job->completeness ? ends[at] : NAN;
     }
 }
 
@@ -183,7 +188,7 @@ static fa_status settle(integration *run, int64_t pass, fa_error *error)
 {
     fa_integration *job = run->job;
     const fa_backend *backend = job->chunks.backend;
-    const int64_t level = job->schedule.opening + pass, count = run->active_count;
+    const int64_t level = job->schedule.opening + pass, count = run->active_count / job->group;
     const int last = !job->adaptive || level == job->schedule.levels - 1;
 
     memset(run->host.sums, 0, (size_t)(count * FA_MEASURES) * sizeof(double));
@@ -200,6 +205,7 @@ static fa_status settle(integration *run, int64_t pass, fa_error *error)
                                       .base = &job->base[t],
                                       .active = run->device.active,
                                       .count = count,
+                                      .group = job->group,
                                       .multiply = job->multiply};
         FA_TRY(backend->measure(&args, job->chunks.stream, error));
     }

@@ -18,6 +18,10 @@ typedef enum {
 typedef struct {
     fa_chunks chunks;
     int64_t examples;      /* B                                                           */
+    int64_t group;         /* S: consecutive examples that stop together, as segments of one
+                              path; the (B) results below are then (B / S)                */
+    const double *known;   /* (2, B / S) host: f at the input and the base, when they are
+                              known already; NULL: their rows ride along                  */
     const DLTensor *input; /* (T): (B, D)                                                 */
     const DLTensor *base;  /* (T): (B, D) or (1, D)                                       */
     DLTensor *result;      /* (T): (L, B, D) accumulators, zero at entry                  */
@@ -35,7 +39,7 @@ typedef struct {
     int multiply;     /* by input - base                                             */
     int absolute;
 
-    double *gap, *error, *output, *base_output; /* (B) */
+    double *gap, *error, *output, *base_output; /* (B), or (B / S) */
     int64_t *evaluations;                       /* (B) gradient evaluations, end rows not counted */
     uint8_t *outcome;                           /* (B) fa_outcome */
 } fa_integration;
@@ -51,9 +55,9 @@ typedef struct {
     int64_t stalled;
 } fa_trend;
 
-/* settle.c: the stopping rule. `sums` (A, 4) of fa_measure_args for the active examples at
- * `level`. Writes gap, error, evaluations, outcome and `reached` of every example that is
- * finished, or of all if `last`; keeps the others in `active` and returns how many. */
+/* settle.c: the stopping rule. `sums` (A, 4) of fa_measure_args for the A active groups at
+ * `level`. Writes gap, error, evaluations and outcome of every group that is finished, or of
+ * all if `last`; keeps the examples of the others in `active` and returns how many. */
 int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, fa_trend *trend,
                   int64_t count, const double *sums, int64_t level, int last);
 

@@ -58,30 +58,38 @@ static int64_t count_stalled(fa_trend *trend, double change)
     return trend->stalled;
 }
 
+static void report(const fa_integration *job, int64_t g, fa_outcome outcome, double gap, double bar,
+                   int64_t level)
+{
+    job->gap[g] = job->multiply && !job->absolute ? gap : NAN;
+    job->error[g] = job->schedule.rule == FA_FEJER ? bar : NAN;
+    job->evaluations[g] = job->schedule.steps[level] * job->group;
+    job->outcome[g] = (uint8_t)outcome;
+}
+
 int64_t fa_settle(const fa_integration *job, int64_t *active, int64_t *reached, fa_trend *trend,
                   int64_t count, const double *sums, int64_t level, int last)
 {
+    const int64_t S = job->group;
     int64_t kept = 0;
     for (int64_t a = 0; a < count; a++) {
-        const int64_t e = active[a];
+        const int64_t g = active[a * S] / S;
         const double *s = sums + a * FA_MEASURES;
-        const double output = job->output[e], base_output = job->base_output[e];
+        const double output = job->output[g], base_output = job->base_output[g];
         const double gap = job->completeness ? s[SUM] - (output - base_output) : NAN;
         const double scale =
             job->completeness ? worst(fabs(output), fabs(base_output)) : fabs(output);
         const double bar =
             worst(relative(s[CHANGE], s[NORM]), relative(2.0 * fabs(gap), s[PRODUCT_NORM]));
-        const fa_outcome outcome =
-            judge(job, s, gap, bar, scale, count_stalled(&trend[e], s[CHANGE]));
-        if (!last && (outcome == FA_UNCONVERGED || outcome == FA_SINGULAR)) {
-            active[kept++] = e;
-            continue;
+        const int64_t stalled = count_stalled(&trend[g], s[CHANGE]);
+        const fa_outcome outcome = judge(job, s, gap, bar, scale, stalled);
+        const int goes_on = !last && (outcome == FA_UNCONVERGED || outcome == FA_SINGULAR);
+        if (!goes_on) report(job, g, outcome, gap, bar, level);
+        for (int64_t member = 0; member < S; member++) {
+            const int64_t e = active[a * S + member];
+            if (goes_on) active[kept++] = e;
+            reached[e] = level;
         }
-        job->gap[e] = job->multiply && !job->absolute ? gap : NAN;
-        job->error[e] = job->schedule.rule == FA_FEJER ? bar : NAN;
-        job->evaluations[e] = job->schedule.steps[level];
-        job->outcome[e] = (uint8_t)outcome;
-        reached[e] = level;
     }
     return kept;
 }

@@ -96,6 +96,10 @@ void *fa_call_table(fa_call *call, PyObject *object, const char *name, int writa
     static int64_t empty; /* what a table of no elements points to */
     const DLTensor *table = borrow(call, object, name, writable);
     if (table == NULL || fa_call_expect(table, name, dtype, numel) < 0) return NULL;
+    if ((uintptr_t)fa_data(table) % sizeof(int64_t) != 0) { /* bytes of scratch hold such */
+        PyErr_Format(PyExc_ValueError, "%s: expected memory aligned to 8 bytes", name);
+        return NULL;
+    }
     return numel > 0 ? fa_data(table) : (void *)&empty;
 }
 

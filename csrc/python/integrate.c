@@ -4,22 +4,24 @@
 
 typedef struct {
     PyObject *evaluate, *inputs, *bases, *points, *results, *values;
-    PyObject *index, *scalars, *target, *scratch;
+    PyObject *index, *scalars, *target, *scratch, *known;
     const char *rule;
-    long long rows, steps;
+    long long rows, steps, group;
 } arguments;
 
 static int parse(arguments *a, fa_integration *job, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {
-        "evaluate",  "inputs",  "bases",    "points",   "results",      "values",      "index",
-        "scalars",   "target",  "scratch",  "rows",     "rule",         "steps",       "adaptive",
-        "tolerance", "predict", "multiply", "absolute", "completeness", "shared_base", NULL};
+    static char *names[] = {"evaluate", "inputs",   "bases",    "points",       "results",
+                            "values",   "index",    "scalars",  "target",       "scratch",
+                            "rows",     "rule",     "steps",    "adaptive",     "tolerance",
+                            "predict",  "multiply", "absolute", "completeness", "shared_base",
+                            "group",    "known",    NULL};
     return PyArg_ParseTupleAndKeywords(
-        args, kwargs, "OOOOOOOOOOLsLpdppppp:integrate", names, &a->evaluate, &a->inputs, &a->bases,
-        &a->points, &a->results, &a->values, &a->index, &a->scalars, &a->target, &a->scratch,
-        &a->rows, &a->rule, &a->steps, &job->adaptive, &job->tolerance, &job->predict,
-        &job->multiply, &job->absolute, &job->completeness, &job->shared_base);
+        args, kwargs, "OOOOOOOOOOLsLpdppppp|LO:integrate", names, &a->evaluate, &a->inputs,
+        &a->bases, &a->points, &a->results, &a->values, &a->index, &a->scalars, &a->target,
+        &a->scratch, &a->rows, &a->rule, &a->steps, &job->adaptive, &job->tolerance, &job->predict,
+        &job->multiply, &job->absolute, &job->completeness, &job->shared_base, &a->group,
+        &a->known);
 }
 
 static int schedule_from(fa_schedule *out, const fa_state *state, const char *rule_name,
@@ -39,6 +41,12 @@ static int borrow_all(fa_call *call, fa_integration *job, const arguments *a)
     const DLTensor *const inputs = job->input = fa_call_inputs(call, a->inputs, "inputs", &T);
     if (inputs == NULL) return -1;
     const int64_t B = job->examples = inputs[0].shape[0];
+    job->group = a->group;
+    if (job->group < 1 || B % job->group != 0) {
+        PyErr_Format(PyExc_ValueError, "group: expected a divisor of %lld, got %lld", (long long)B,
+                     a->group);
+        return -1;
+    }
     job->base = fa_call_bases(call, a->bases, "bases", inputs, T, B);
     if (job->base == NULL) return -1;
     if (fa_call_chunks(call, &job->chunks, a->points, a->index, a->scalars, a->rows, inputs, T) < 0)
@@ -56,7 +64,7 @@ static int borrow_all(fa_call *call, fa_integration *job, const arguments *a)
 
 static int new_results(fa_call *call, fa_integration *job)
 {
-    const int64_t B = job->examples;
+    const int64_t B = job->examples / job->group;
     return (job->gap = fa_call_result(call, B, NPY_DOUBLE)) != NULL &&
                    (job->error = fa_call_result(call, B, NPY_DOUBLE)) != NULL &&
                    (job->output = fa_call_result(call, B, NPY_DOUBLE)) != NULL &&
@@ -70,7 +78,7 @@ static int new_results(fa_call *call, fa_integration *job)
 static int worst_outcome(const fa_integration *job)
 {
     int worst = FA_CONVERGED;
-    for (int64_t e = 0; e < job->examples; e++) {
+    for (int64_t e = 0; e < job->examples / job->group; e++) {
         if (job->outcome[e] > worst) worst = job->outcome[e];
     }
     return worst;
@@ -81,15 +89,21 @@ static fa_status engine(void *job, fa_error *error) { return fa_integrate(job, e
 PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     const fa_state *state = PyModule_GetState(module);
-    arguments a;
+    arguments a = {.group = 1, .known = Py_None};
     fa_integration job = {0};
     fa_call call;
+    fa_borrow known = {0};
     PyObject *result = NULL;
 
     if (!parse(&a, &job, args, kwargs)) return NULL;
     if (schedule_from(&job.schedule, state, a.rule, a.steps, job.adaptive) < 0) return NULL;
     if (fa_call_begin(&call, state, 5 * FA_MAX_INPUTS + 4) < 0) return NULL;
     if (borrow_all(&call, &job, &a) < 0) goto done;
+    if (a.known != Py_None) { /* in the host's memory, wherever the rest is */
+        const int64_t ends = 2 * (job.examples / job.group);
+        if (fa_borrow_table(&known, state, a.known, "known", 0, fa_float64, ends) < 0) goto done;
+        job.known = fa_data(&known.tensor);
+    }
     if (new_results(&call, &job) < 0) goto done;
     if (job.examples > 0 && fa_call_run(&call, &job.chunks, a.evaluate, engine, &job) < 0)
         goto done;
@@ -98,6 +112,7 @@ PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs)
                            (long long)job.chunks.rows);
 
 done:
+    fa_release(&known);
     fa_call_end(&call);
     return result;
 }

@@ -10,7 +10,15 @@ from __future__ import annotations
 from ._core import BackendError
 from .attribution import Attribution
 from .config import set_num_threads, show_config
-from .methods import ExpectedGradients, GradientShap, InputXGradient, IntegratedGradients, Saliency, SmoothGrad
+from .methods import (
+    ExpectedGradients,
+    GradientShap,
+    InputXGradient,
+    IntegratedGradients,
+    PathIntegratedGradients,
+    Saliency,
+    SmoothGrad,
+)
 from .models.function import FunctionModel
 from .problem import shared
 
@@ -24,6 +32,7 @@ __all__ = [
     "GradientShap",
     "InputXGradient",
     "IntegratedGradients",
+    "PathIntegratedGradients",
     "Saliency",
     "SmoothGrad",
     "__version__",

@@ -32,6 +32,8 @@ def integrate(
     absolute: bool,
     completeness: bool,
     shared_base: bool,
+    group: int = 1,
+    known: NDArray[np.float64] | None = None,
 ) -> tuple[
     NDArray[np.float64],
     NDArray[np.float64],

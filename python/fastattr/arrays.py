@@ -42,6 +42,14 @@ def _name(dtype: Any) -> str:
     return str(dtype).rsplit(".", 1)[-1]
 
 
+def take(value: Any, index: NDArray[np.int64]) -> Any:
+    """Rows ``index`` (R,) of an array."""
+    if is_torch(value):
+        torch = sys.modules["torch"]
+        return value.index_select(0, torch.from_numpy(index).to(value.device))
+    return np.asarray(value)[index]
+
+
 def accumulator_name(name: str) -> str:
     """The dtype in which sums over elements of dtype ``name`` are kept and returned."""
     return "float64" if name == "float64" else "float32"

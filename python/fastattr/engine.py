@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .arrays import accumulator_name, dtype_name
+from .arrays import accumulator_name, dtype_name, is_torch
 from .problem import Outgrown, Problem
 from .progress import Progress
 from .targets import check_different, flat_targets
@@ -52,16 +52,32 @@ def explain(
 
 
 def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: Any, rows: int | str) -> dict[str, Any]:
+    table, predict = target_table(session, target, versus, problem.examples)
+    device_table = problem.kit.table(table)
+    found = integrate(session, problem, plan, device_table, predict, versus is not None, rows)
+    chosen = reported_target(target, device_table, predict, versus, table, session.output_shape, problem.kit)
+    return found | {"target": chosen}
+
+
+def integrate(
+    session: Any,
+    problem: Problem,
+    plan: Plan,
+    device_table: Any,
+    predict: bool,
+    versus: bool,
+    rows: int | str,
+    known: NDArray[np.float64] | None = None,
+) -> dict[str, Any]:
+    """Run ``plan`` for the scalars of ``device_table`` (B, 2). ``known``: (2, B / S) outputs at the path's ends."""
     examples, kit = problem.examples, problem.kit
-    table, predict = target_table(session, target, versus, examples)
     levels, nodes, scratch = _core.integrate_plan(plan.rule, plan.steps, plan.adaptive, examples)
     sums = [accumulator_name(dtype_name(x)) for x in problem.inputs]
     values = [kit.zeros(tuple(x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
     results = values
     if levels > 1:
         results = [kit.zeros((levels, *x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
-    chunk = bind(session, rows, examples * (nodes + 1), versus=versus is not None, predict=predict)
-    device_table = kit.table(table)
+    chunk = bind(session, rows, examples * (nodes + 1), versus=versus, predict=predict)
     gap, error, output, base_output, evaluations, outcome, worst, used = _core.integrate(
         evaluate=session.evaluate,
         inputs=tuple(problem.inputs),
@@ -83,6 +99,8 @@ def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: An
         absolute=plan.absolute,
         completeness=plan.completeness,
         shared_base=problem.shared_base and not session.sees_examples,
+        group=problem.group,
+        known=known,
     )
     session.finish()
     if used < chunk:
@@ -97,7 +115,6 @@ def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: An
         "converged": kit.report(outcome == 0),
         "output": kit.report(output),
         "baseline_output": kit.report(base_output),
-        "target": reported_target(target, device_table, predict, versus, table, session.output_shape, kit),
         "engine": f"callback ({session.name}, {problem.kit.device}, {used} rows)",
     }
 
@@ -113,6 +130,31 @@ def bind(session: Any, rows: int | str, most: int, **options: Any) -> int:
             if chunk == 1 or not _core.is_out_of_memory(error):
                 raise
             chunk //= 2
+
+
+def forward_outputs(
+    session: Any,
+    kit: Any,
+    bases: list[Any],
+    device_table: Any,
+    lead_example: NDArray[np.int64],
+    lead_base: NDArray[np.int64],
+    rows: int,
+) -> NDArray[np.float64]:
+    """(R,) outputs, without gradients, at row ``lead_base[r]`` of ``bases`` as example ``lead_example[r]`` sees it."""
+    out = kit.empty((len(lead_base),), "float64")
+    _core.forward(
+        evaluate=session.evaluate,
+        bases=tuple(bases),
+        points=session.points,
+        index=session.index,
+        scalars=session.scalars,
+        target=(device_table,),
+        tables=(kit.table(lead_example), kit.table(lead_base)),
+        out=out,
+        rows=rows,
+    )
+    return np.asarray(out.cpu() if is_torch(out) else out)
 
 
 def target_table(session: Any, target: Any, versus: Any, examples: int) -> tuple[NDArray[np.int64], bool]:

@@ -47,6 +47,8 @@ class Problem:
     """tuple, dict, or object for a single array."""
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    group: int = 1
+    """Examples that belong together, as the segments of one path: S consecutive ones."""
 
     def __post_init__(self) -> None:
         self.inputs = [self.members[key] for key in self.attributed]
@@ -221,6 +223,37 @@ def reference_arrays(references: Any, problem: Problem) -> list[Any]:
         found.append(kit.broadcast(value, shape, dtype_name(x)))
     if len({int(value.shape[0]) for value in found}) > 1:
         raise ValueError(f"references: expected the same number M in all, got {[int(v.shape[0]) for v in found]}")
+    return found
+
+
+def polyline_vertices(path: Any, problem: Problem) -> list[Any]:
+    """(T) arrays (V, B, ...), V >= 2 the same in all, whose last vertices are the inputs."""
+    form, keys = problem.form, list(problem.members)
+    if form is dict and isinstance(path, Mapping):
+        given = dict(path)
+    elif form is tuple and isinstance(path, tuple) and len(path) == len(keys):
+        given = dict(zip(keys, path, strict=True))
+    elif form is object and is_array(path):
+        given = {keys[0]: path}
+    else:
+        raise TypeError(
+            f"path: expected a callable or vertices (V, B, ...) in the form of the inputs, got {type(path).__name__}"
+        )
+    found = []
+    for key in problem.attributed:
+        x, label = problem.members[key], _label(form, key).replace("inputs", "path")
+        if not is_array(given.get(key)):
+            raise TypeError(f"{label}: expected an array (V, B, ...), got {type(given.get(key)).__name__}")
+        value = _like_kit(readable(given[key]), problem.kit, label)
+        shape = tuple(value.shape)
+        if len(shape) == 0 or shape[0] < 2 or shape[1:] != tuple(x.shape):
+            raise ValueError(f"{label}: expected shape {('V', *x.shape)} with V >= 2, got {shape}")
+        value = problem.kit.broadcast(value, shape, dtype_name(x))
+        if not bool((value[-1] == x).all()):
+            raise ValueError(f"{label}: expected the last vertex to equal the inputs, got another")
+        found.append(value)
+    if len({int(value.shape[0]) for value in found}) > 1:
+        raise ValueError(f"path: expected the same number of vertices in all, got {[v.shape[0] for v in found]}")
     return found
 
 

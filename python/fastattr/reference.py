@@ -16,6 +16,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .reference_sampling import Sampled as Sampled
+from .reference_sampling import draw_block as draw_block
+from .reference_sampling import drawn_alphas as drawn_alphas
+from .reference_sampling import drawn_references as drawn_references
+from .reference_sampling import expected_gradients as expected_gradients
+from .reference_sampling import gradient_shap as gradient_shap
+from .reference_sampling import noise as noise
+from .reference_sampling import normal as normal
+from .reference_sampling import permutation as permutation
+from .reference_sampling import philox4x32 as philox4x32
+from .reference_sampling import smooth_grad as smooth_grad
+from .reference_sampling import stream as stream
+from .reference_sampling import uniform as uniform
+
 Array = NDArray[np.float64]
 Parts = tuple[Array, ...]
 ValueAndGradient = Callable[[Any], tuple[Any, Any]]

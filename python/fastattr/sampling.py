@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .arrays import accumulator_name, dtype_name, is_torch
-from .engine import bind, empty_result, reported_target, target_table, warn_of
+from .engine import bind, empty_result, forward_outputs, reported_target, target_table, warn_of
 from .problem import Outgrown, Problem
 from .progress import Progress
 
@@ -191,19 +191,7 @@ def _mean_reference_output(
     session.bind(rows, versus=versus is not None)
 
     def forward(lead_example: NDArray[np.int64], lead_base: NDArray[np.int64]) -> NDArray[np.float64]:
-        out = problem.kit.empty((len(lead_base),), "float64")
-        _core.forward(
-            evaluate=session.evaluate,
-            bases=tuple(references),
-            points=session.points,
-            index=session.index,
-            scalars=session.scalars,
-            target=(device_table,),
-            tables=(problem.kit.table(lead_example), problem.kit.table(lead_base)),
-            out=out,
-            rows=rows,
-        )
-        return np.asarray(out.cpu() if is_torch(out) else out)
+        return forward_outputs(session, problem.kit, references, device_table, lead_example, lead_base, rows)
 
     shared = not session.sees_examples and len(scalars) * many <= examples * plan.draws
     if shared:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .arrays import accumulator_name, dtype_name, is_torch
+from .arrays import accumulator_name, dtype_name, is_torch, take
 from .engine import empty_result
 from .problem import Problem
 from .progress import Progress
@@ -31,7 +31,8 @@ def smooth(
     inner.progress = False
     numbers = example_ids(ids, examples)
     stdev = noise_table(problem, plan.noise, plan.stdev)
-    target = _pinned(inner, problem, target, versus)
+    if target is None:  # every draw explains the same class
+        target = pinned_target(inner, problem, versus)
     moments = _Moments(problem, plan.kind)
     for first_example in range(0, examples, _BLOCK):
         part = np.arange(first_example, min(first_example + _BLOCK, examples))
@@ -45,10 +46,8 @@ def smooth(
     return moments.finish(plan, target if target is not None else att.target, att.engine, kit)
 
 
-def _pinned(inner: Any, problem: Problem, target: Any, versus: Any) -> Any:
-    """The class predicted at the input itself, where none is given: every draw explains the same one."""
-    if target is not None:
-        return target
+def pinned_target(inner: Any, problem: Problem, versus: Any) -> Any:
+    """The class predicted at the input itself."""
     from .methods.saliency import Saliency
 
     plain = Saliency(inner.model, output=inner.output, output_axis=inner.output_axis, output_key=inner.output_key)
@@ -56,12 +55,16 @@ def _pinned(inner: Any, problem: Problem, target: Any, versus: Any) -> Any:
     return plain(inputs, versus=versus, args=problem.args, kwargs=problem.kwargs).target
 
 
-def _take(value: Any, index: NDArray[np.int64]) -> Any:
-    if is_torch(value):
-        import torch
+def repeated_arguments(problem: Problem, index: NDArray[np.int64]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Extra arguments of the model for examples ``index`` (R,) in place of all."""
+    if not problem.args and not problem.kwargs:
+        return (), {}
+    import torch
 
-        return value.index_select(0, torch.from_numpy(index).to(value.device))
-    return np.asarray(value)[index]
+    from .models.arguments import repeat
+
+    where = torch.from_numpy(index).to(problem.kit.device if problem.kit.name == "torch" else "cpu")
+    return tuple(repeat(problem.args, problem.examples, where)), repeat(problem.kwargs, problem.examples, where)
 
 
 def _rows_of(value: Any, index: NDArray[np.int64], examples: int) -> Any:
@@ -71,7 +74,7 @@ def _rows_of(value: Any, index: NDArray[np.int64], examples: int) -> Any:
     if isinstance(value, list):
         return [value[i] for i in index] if len(value) == examples and examples > 1 else value
     shape: Any = getattr(value, "shape", ())
-    return _take(value, index) if len(shape) > 0 and shape[0] == examples and examples > 1 else value
+    return take(value, index) if len(shape) > 0 and shape[0] == examples and examples > 1 else value
 
 
 def _draws(
@@ -89,13 +92,13 @@ def _draws(
     """The inner method on ``count`` draws of the examples ``part``, example-major."""
     index = np.repeat(part, count)
     kit = problem.kit
-    members = {key: _take(x, index) for key, x in problem.members.items()}
+    members = {key: take(x, index) for key, x in problem.members.items()}
     for t, key in enumerate(problem.attributed):
         if stdev is None:
             continue
         _core.noisy(
             out=(members[key],),
-            input=(_take(problem.members[key], part),),
+            input=(take(problem.members[key], part),),
             ids=kit.table(ids[part]),
             stdev=kit.table(np.ascontiguousarray(stdev[t, part])),
             draws=plan.draws,
@@ -106,17 +109,9 @@ def _draws(
         )
     options: dict[str, Any] = {"versus": _rows_of(versus, index, problem.examples)}
     if inner.uses_baseline:
-        bases = [base if base.shape[0] == 1 else _take(base, index) for base in problem.bases]
+        bases = [base if base.shape[0] == 1 else take(base, index) for base in problem.bases]
         options["baseline"] = problem.restore(bases)
-    if problem.args or problem.kwargs:
-        import torch
-
-        from .models.arguments import repeat
-
-        device = kit.device if kit.name == "torch" else torch.device("cpu")
-        where = torch.from_numpy(index).to(device)
-        options["args"] = repeat(problem.args, problem.examples, where)
-        options["kwargs"] = repeat(problem.kwargs, problem.examples, where)
+    options["args"], options["kwargs"] = repeated_arguments(problem, index)
     return inner(problem.assemble(members), _rows_of(target, index, problem.examples), **options)
 
 

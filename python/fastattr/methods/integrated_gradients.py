@@ -69,28 +69,30 @@ class IntegratedGradients(GradientMethod):
         self.multiply_by_inputs = multiply_by_inputs
 
     def _plan(self) -> Plan:
-        adaptive = isinstance(self.steps, str) and self.steps == "auto"
-        if isinstance(self.steps, str) and self.steps == "exact":
-            raise NotImplementedError('steps="exact" is not available yet; use "auto"')
-        if self.rule is not None and self.rule not in RULES:
-            raise ValueError(f"rule: expected None or one of {RULES}, got {self.rule!r}")
-        if not adaptive and not (is_count(self.steps) and int(self.steps) < 2**31):
-            raise ValueError(f'steps: expected "auto" or an int from 1 to 2**31 - 1, got {self.steps!r}')
-        if adaptive and self.rule not in (None, "nested"):
-            raise ValueError(f'rule: steps="auto" needs the nested rule, got {self.rule!r}; pass a number of steps')
-        if not isinstance(self.tolerance, (int, float, np.floating)) or not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance: expected a share between 0 and 1, got {self.tolerance!r}")
-        if adaptive and (not is_count(self.max_steps) or not 15 <= self.max_steps < 2**15):
-            raise ValueError(f"max_steps: expected an int from 15 to 32767, got {self.max_steps!r}")
-        rule = self.rule or ("nested" if adaptive else "gauss_legendre")
-        steps = int(self.max_steps if adaptive else self.steps)
-        if rule == "nested" and not adaptive and (steps < 7 or (steps + 1) & steps):
-            raise ValueError(f"steps: the nested rule wants 7, 15, 31, ... (2**k - 1, k >= 3), got {steps}")
-        return Plan(
-            rule=rule,
-            steps=steps,
-            adaptive=adaptive,
-            tolerance=float(self.tolerance),
-            completeness=True,
-            multiply=bool(self.multiply_by_inputs),
+        return quadrature_plan(
+            self.steps, self.rule, self.tolerance, max_steps=self.max_steps, multiply=bool(self.multiply_by_inputs)
         )
+
+
+def quadrature_plan(steps: Any, rule: Any, tolerance: Any, *, max_steps: Any = 255, multiply: bool = True) -> Plan:
+    """The plan of an integral from these options; raises on options out of range."""
+    adaptive = isinstance(steps, str) and steps == "auto"
+    if isinstance(steps, str) and steps == "exact":
+        raise NotImplementedError('steps="exact" is not available yet; use "auto"')
+    if rule is not None and rule not in RULES:
+        raise ValueError(f"rule: expected None or one of {RULES}, got {rule!r}")
+    if not adaptive and not (is_count(steps) and int(steps) < 2**31):
+        raise ValueError(f'steps: expected "auto" or an int from 1 to 2**31 - 1, got {steps!r}')
+    if adaptive and rule not in (None, "nested"):
+        raise ValueError(f'rule: steps="auto" needs the nested rule, got {rule!r}; pass a number of steps')
+    if not isinstance(tolerance, (int, float, np.floating)) or not 0 < tolerance < 1:
+        raise ValueError(f"tolerance: expected a share between 0 and 1, got {tolerance!r}")
+    if adaptive and (not is_count(max_steps) or not 15 <= max_steps < 2**15):
+        raise ValueError(f"max_steps: expected an int from 15 to 32767, got {max_steps!r}")
+    name = rule or ("nested" if adaptive else "gauss_legendre")
+    number = int(max_steps if adaptive else steps)
+    if name == "nested" and not adaptive and (number < 7 or (number + 1) & number):
+        raise ValueError(f"steps: the nested rule wants 7, 15, 31, ... (2**k - 1, k >= 3), got {number}")
+    return Plan(
+        rule=name, steps=number, adaptive=adaptive, tolerance=float(tolerance), completeness=True, multiply=multiply
+    )

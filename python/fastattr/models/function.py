@@ -65,7 +65,7 @@ class FunctionSession:
     def __init__(self, model: FunctionModel, problem: Problem, progress: Any) -> None:
         self.name = "function"
         self._function = model.value_and_gradient
-        self._problem = problem
+        self.problem = self._problem = problem
         self._progress = progress
 
     def choose_rows(self) -> int:
@@ -88,7 +88,10 @@ class FunctionSession:
         """Called by the engine: the buffers hold ``rows`` rows."""
         points = tuple(_read_only(p[:rows]) for p in self.points)
         scalars = self.scalars[: 2 * rows].reshape(1, rows, 2)
-        answer = self._function(points, self.index[:rows], scalars)
+        index = self.index[:rows]
+        if self._problem.group > 1:
+            index = index // self._problem.group
+        answer = self._function(points, index, scalars)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise TypeError(f"value_and_gradient: expected a tuple (values, gradients), got {type(answer).__name__}")
         values, slopes = answer

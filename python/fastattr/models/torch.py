@@ -62,7 +62,7 @@ class TorchSession:
             self._function = partial(_call_with, model.module, substitutes)
         self._module = model.module
         self._output = Output(*model.output)
-        self._problem = problem
+        self.problem = self._problem = problem
         self._device = device
         self._progress = progress
         self._kit = problem.kit if isinstance(problem.kit, TorchKit) else TorchKit(device)
