@@ -57,6 +57,9 @@ static const DLPackExchangeAPI *exchange_table(const fa_state *state, PyObject *
     PyObject *dict = Py_XNewRef(Py_TYPE(object)->tp_dict);
 #endif
     PyObject *capsule = dict != NULL ? PyDict_GetItemWithError(dict, state->exchange) : NULL;
+    if (capsule == NULL && dict != NULL && !PyErr_Occurred()) {
+        capsule = PyDict_GetItemWithError(dict, state->exchange_old);
+    }
     const DLPackExchangeAPI *table = NULL;
     if (capsule != NULL && PyCapsule_IsValid(capsule, "dlpack_exchange_api")) {
         table = PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
@@ -81,18 +84,10 @@ static int from_table(source *out, const DLPackExchangeAPI *table, PyObject *obj
 }
 
 /* object.__dlpack__(max_version=(1, 1)), or without the argument for producers before 1.0. */
-static PyObject *ask_for_capsule(const fa_state *state, PyObject *object, const char *name)
+static PyObject *ask_for_capsule(const fa_state *state, PyObject *object)
 {
     PyObject *method = PyObject_GetAttr(object, state->dlpack);
-    if (method == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            PyErr_Format(PyExc_TypeError,
-                         "%s: expected a NumPy array, a torch tensor or an object with __dlpack__, "
-                         "got %s",
-                         name, Py_TYPE(object)->tp_name);
-        }
-        return NULL;
-    }
+    if (method == NULL) return NULL;
     PyObject *const args[1] = {state->dlpack_version};
     PyObject *capsule = PyObject_Vectorcall(method, args, 0, state->dlpack_names);
     if (capsule == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
@@ -105,7 +100,7 @@ static PyObject *ask_for_capsule(const fa_state *state, PyObject *object, const 
 
 static int from_capsule(source *out, const fa_state *state, PyObject *object, const char *name)
 {
-    out->owner = ask_for_capsule(state, object, name);
+    out->owner = ask_for_capsule(state, object);
     if (out->owner == NULL) return -1;
     if (PyCapsule_IsValid(out->owner, "dltensor_versioned")) {
         const DLManagedTensorVersioned *managed =
@@ -128,13 +123,33 @@ static int from_capsule(source *out, const fa_state *state, PyObject *object, co
     return -1;
 }
 
+/* The last door: NumPy's view of an object that has the buffer protocol and nothing else. */
+static int from_buffer(source *out, PyObject *object, const char *name)
+{
+    PyObject *view = PyMemoryView_FromObject(object);
+    PyObject *array = view != NULL ? PyArray_FromAny(view, NULL, 0, 0, 0, NULL) : NULL;
+    const int result =
+        array != NULL ? from_ndarray(out, (PyArrayObject *)array, name) : -1; /* takes its own */
+    Py_XDECREF(array);
+    Py_XDECREF(view);
+    return result;
+}
+
 static int find_source(source *out, const fa_state *state, PyObject *object, const char *name)
 {
     if (PyArray_CheckExact(object)) return from_ndarray(out, (PyArrayObject *)object, name);
     const DLPackExchangeAPI *table = exchange_table(state, object);
     if (table != NULL) return from_table(out, table, object);
     if (PyErr_Occurred()) return -1;
-    return from_capsule(out, state, object, name);
+    if (from_capsule(out, state, object, name) == 0) return 0;
+    if (out->owner != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
+    PyErr_Clear();
+    if (PyObject_CheckBuffer(object)) return from_buffer(out, object, name);
+    PyErr_Format(PyExc_TypeError,
+                 "%s: expected a NumPy array, a torch tensor, or an object with __dlpack__ or the "
+                 "buffer protocol, got %s",
+                 name, Py_TYPE(object)->tp_name);
+    return -1;
 }
 
 static void collapse(fa_borrow *borrow, const DLTensor *tensor)

@@ -19,6 +19,7 @@ typedef struct {
     PyObject *BackendError;
     PyObject *dlpack;         /* interned "__dlpack__"             */
     PyObject *exchange;       /* interned "__dlpack_c_exchange_api__" */
+    PyObject *exchange_old;   /* its name before DLPack 1.3        */
     PyObject *dlpack_names;   /* ("max_version",)                  */
     PyObject *dlpack_version; /* (1, 1)                            */
 } fa_state;

@@ -94,10 +94,12 @@ static int module_exec(PyObject *module)
         PyExc_RuntimeError, NULL);
     state->dlpack = PyUnicode_InternFromString("__dlpack__");
     state->exchange = PyUnicode_InternFromString("__dlpack_c_exchange_api__");
+    state->exchange_old = PyUnicode_InternFromString("__c_dlpack_exchange_api__");
     state->dlpack_names = Py_BuildValue("(s)", "max_version");
     state->dlpack_version = Py_BuildValue("(ii)", FA_DLPACK_MAJOR, 1);
     if (state->BackendError == NULL || state->dlpack == NULL || state->exchange == NULL ||
-        state->dlpack_names == NULL || state->dlpack_version == NULL) {
+        state->exchange_old == NULL || state->dlpack_names == NULL ||
+        state->dlpack_version == NULL) {
         return -1; /* module_clear releases what was made */
     }
     return PyModule_AddObjectRef(module, "BackendError", state->BackendError);
@@ -109,6 +111,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->BackendError);
     Py_VISIT(state->dlpack);
     Py_VISIT(state->exchange);
+    Py_VISIT(state->exchange_old);
     Py_VISIT(state->dlpack_names);
     Py_VISIT(state->dlpack_version);
     return 0;
@@ -120,6 +123,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->BackendError);
     Py_CLEAR(state->dlpack);
     Py_CLEAR(state->exchange);
+    Py_CLEAR(state->exchange_old);
     Py_CLEAR(state->dlpack_names);
     Py_CLEAR(state->dlpack_version);
     return 0;

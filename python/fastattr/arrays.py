@@ -7,6 +7,7 @@ uses it.
 from __future__ import annotations
 
 import sys
+from array import array
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -23,13 +24,15 @@ def is_torch(value: Any) -> bool:
 
 
 def is_array(value: Any) -> bool:
-    """Whether ``value`` is a tensor or array of a framework that speaks DLPack."""
-    return isinstance(value, np.ndarray) or is_torch(value) or hasattr(value, "__dlpack__")
+    """Whether ``value`` is a tensor or array: NumPy's, torch's, or of anything that speaks DLPack, or a buffer."""
+    return isinstance(value, (np.ndarray, memoryview, array)) or is_torch(value) or hasattr(value, "__dlpack__")
 
 
 def readable(value: Any) -> Any:
-    """``value`` if NumPy or torch can index it, else a NumPy view of its memory through DLPack."""
-    return value if isinstance(value, np.ndarray) or is_torch(value) else np.from_dlpack(value)
+    """``value`` if it is NumPy's or torch's, else a NumPy view of its memory (DLPack or the buffer protocol)."""
+    if isinstance(value, np.ndarray) or is_torch(value):
+        return value
+    return np.asarray(value) if isinstance(value, (memoryview, array)) else np.from_dlpack(value)
 
 
 def dtype_name(value: Any) -> str:
@@ -99,8 +102,8 @@ class NumpyKit:
         return np.full(shape, value, dtype)
 
     def plain(self, value: Any) -> NDArray[Any]:  # noqa: D102
-        array = np.asarray(value)
-        native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        found = np.asarray(value)
+        native = found if found.dtype.isnative else found.astype(found.dtype.newbyteorder("="))
         return np.require(native, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
     def broadcast(self, value: Any, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:  # noqa: D102

@@ -111,9 +111,11 @@ def noise(seed: int, id: int, member: int, draw: int, size: int) -> Array:
     return np.array([normal(word) for word in words[:size]], np.float64)
 
 
-def drawn_references(seed: int, id: int, n: int, references: int) -> list[int]:
-    """Which of M references each draw takes: fresh permutations one after the other."""
+def drawn_references(seed: int, id: int, n: int, references: int, stratified: bool = True) -> list[int]:
+    """Which of M references each draw takes: fresh permutations one after the other, or independent ones."""
     key = stream(seed, id, REFERENCE)
+    if not stratified:
+        return [draw_block(key, j, 0)[0] * references >> 32 for j in range(n)]
     found: list[int] = []
     for turn in range((n + references - 1) // references):
         found += permutation(key, turn, references)
@@ -214,7 +216,7 @@ def gradient_shap(
     S. Lundberg, S.-I. Lee, "A unified approach to interpreting model predictions", NeurIPS 2017, arXiv:1705.07874.
     """
     pool = _parts(references)
-    chosen = drawn_references(seed, id, samples, len(pool[0]))
+    chosen = drawn_references(seed, id, samples, len(pool[0]), stratified)
     alphas = drawn_alphas(seed, id, samples, stratified)
     draws, outputs = [], []
     for j in range(samples):
