@@ -6,7 +6,7 @@ baseline is (B, ...) or (1, ...) like it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -199,61 +199,46 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit) -> Any:
 
 def reference_arrays(references: Any, problem: Problem) -> list[Any]:
     """(T) arrays (M, ...) like the attributed inputs, M the same in all."""
-    form, kit, keys = problem.form, problem.kit, list(problem.members)
-    if form is dict and isinstance(references, Mapping):
-        given = dict(references)
-    elif form is tuple and isinstance(references, tuple) and len(references) == len(keys):
-        given = dict(zip(keys, references, strict=True))
-    elif form is object and is_array(references):
-        given = {keys[0]: references}
-    else:
-        raise TypeError(
-            f"references: expected arrays (M, ...) in the form of the inputs, got {type(references).__name__}"
-        )
-    found = []
-    for key in problem.attributed:
-        x, label = problem.members[key], _label(form, key).replace("inputs", "references")
-        value = given.get(key)
-        if not is_array(value):
-            raise TypeError(f"{label}: expected an array (M, ...), got {type(value).__name__}")
-        value = _like_kit(readable(value), kit, label)
-        shape = tuple(value.shape)
-        if len(shape) == 0 or shape[0] < 1 or shape[1:] != tuple(x.shape[1:]):
-            raise ValueError(f"{label}: expected shape {('M', *x.shape[1:])} with M >= 1, got {shape}")
-        found.append(kit.broadcast(value, shape, dtype_name(x)))
-    if len({int(value.shape[0]) for value in found}) > 1:
-        raise ValueError(f"references: expected the same number M in all, got {[int(v.shape[0]) for v in found]}")
-    return found
+    return _stacks(references, problem, "references", 1, lambda x: tuple(x.shape[1:]), "M")
 
 
 def polyline_vertices(path: Any, problem: Problem) -> list[Any]:
     """(T) arrays (V, B, ...), V >= 2 the same in all, whose last vertices are the inputs."""
+    found = _stacks(path, problem, "path", 2, lambda x: tuple(x.shape), "V")
+    for key, vertices in zip(problem.attributed, found, strict=True):
+        if not bool((vertices[-1] == problem.members[key]).all()):
+            label = _label(problem.form, key).replace("inputs", "path")
+            raise ValueError(f"{label}: expected the last vertex to equal the inputs, got another")
+    return found
+
+
+def _stacks(
+    given: Any, problem: Problem, name: str, least: int, shape_of: Callable[[Any], tuple[int, ...]], letter: str
+) -> list[Any]:
+    """(T) arrays with a first axis of their own before ``shape_of`` each input, in the form of the inputs."""
     form, keys = problem.form, list(problem.members)
-    if form is dict and isinstance(path, Mapping):
-        given = dict(path)
-    elif form is tuple and isinstance(path, tuple) and len(path) == len(keys):
-        given = dict(zip(keys, path, strict=True))
-    elif form is object and is_array(path):
-        given = {keys[0]: path}
+    if form is dict and isinstance(given, Mapping):
+        members = dict(given)
+    elif form is tuple and isinstance(given, tuple) and len(given) == len(keys):
+        members = dict(zip(keys, given, strict=True))
+    elif form is object and is_array(given):
+        members = {keys[0]: given}
     else:
         raise TypeError(
-            f"path: expected a callable or vertices (V, B, ...) in the form of the inputs, got {type(path).__name__}"
+            f"{name}: expected arrays ({letter}, ...) in the form of the inputs, got {type(given).__name__}"
         )
     found = []
     for key in problem.attributed:
-        x, label = problem.members[key], _label(form, key).replace("inputs", "path")
-        if not is_array(given.get(key)):
-            raise TypeError(f"{label}: expected an array (V, B, ...), got {type(given.get(key)).__name__}")
-        value = _like_kit(readable(given[key]), problem.kit, label)
-        shape = tuple(value.shape)
-        if len(shape) == 0 or shape[0] < 2 or shape[1:] != tuple(x.shape):
-            raise ValueError(f"{label}: expected shape {('V', *x.shape)} with V >= 2, got {shape}")
-        value = problem.kit.broadcast(value, shape, dtype_name(x))
-        if not bool((value[-1] == x).all()):
-            raise ValueError(f"{label}: expected the last vertex to equal the inputs, got another")
-        found.append(value)
+        x, label, value = problem.members[key], _label(form, key).replace("inputs", name), members.get(key)
+        if not is_array(value):
+            raise TypeError(f"{label}: expected an array ({letter}, ...), got {type(value).__name__}")
+        value = _like_kit(readable(value), problem.kit, label)
+        shape, wanted = tuple(value.shape), shape_of(x)
+        if len(shape) == 0 or shape[0] < least or shape[1:] != wanted:
+            raise ValueError(f"{label}: expected shape {(letter, *wanted)} with {letter} >= {least}, got {shape}")
+        found.append(problem.kit.broadcast(value, shape, dtype_name(x)))
     if len({int(value.shape[0]) for value in found}) > 1:
-        raise ValueError(f"path: expected the same number of vertices in all, got {[v.shape[0] for v in found]}")
+        raise ValueError(f"{name}: expected the same {letter} in all, got {[int(v.shape[0]) for v in found]}")
     return found
 
 
