@@ -113,8 +113,7 @@ class TorchSession:
         inputs = self._problem.inputs
         self.points = tuple(self._kit.empty((rows, *x.shape[1:]), dtype_name(x)) for x in inputs)
         self.index = self._kit.empty((rows,), "int64")
-        self.scalars = self._kit.empty((2 * rows,), "int64")
-        self._views: dict[int, tuple[Tensor, Tensor]] = {}
+        self.scalars = self._kit.empty((rows, 2), "int64")
         self._versus = versus
         self._predicts = predict
 
@@ -214,22 +213,14 @@ class TorchSession:
     def _pick(self, scores: Tensor, rows: int) -> Tensor:
         """(R, 1): every row's own scalar, output plus minus output minus."""
         flat = scores if scores.dim() == 2 else scores.reshape(rows, -1)
-        plus, minus = self._columns(rows)
-        picked = flat.gather(1, plus)
-        return picked - flat.gather(1, minus) if self._versus else picked
-
-    def _columns(self, rows: int) -> tuple[Tensor, Tensor]:
-        """(R, 1) each: the two columns of ``scalars``."""
-        if rows not in self._views:
-            scalars = self.scalars[: 2 * rows].view(rows, 2)
-            self._views[rows] = scalars[:, :1], scalars[:, 1:]
-        return self._views[rows]
+        picked = flat.gather(1, self.scalars[:rows, :1])
+        return picked - flat.gather(1, self.scalars[:rows, 1:]) if self._versus else picked
 
     def _predict(self, rows: int) -> tuple[Any, Any, tuple[Any, ...]]:
         scores = self._scores(rows)[0].reshape(rows, -1)
         values, predicted = scores.max(1)
         if self._versus:
-            values = values - scores.gather(1, self._columns(rows)[1]).squeeze(1)
+            values = values - scores.gather(1, self.scalars[:rows, 1:]).squeeze(1)
         return values, predicted, ()
 
     def _differentiate(self, rows: int) -> tuple[Any, Any, tuple[Any, ...]]:
@@ -240,7 +231,7 @@ class TorchSession:
             slopes: tuple[Tensor | None, ...] = (None,) * len(leaves)
             if picked.requires_grad:
                 slopes = torch.autograd.grad(picked.sum(), leaves, allow_unused=True)
-        if slopes.count(None) == len(slopes):
+        if all(slope is None for slope in slopes):
             self._detached = True
         return picked.detach(), None, tuple(None if slope is None else _plain(slope) for slope in slopes)
 
