@@ -3,9 +3,10 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 C_FILES := $(shell find csrc -name '*.[ch]')
+C_TESTS := $(shell find tests -name '*.[ch]')
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench asan lint format clean
+.PHONY: help build demo test bench asan fuzz tsan lint format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,11 +60,44 @@ asan: $(READY)  ## run the native tests under the address and undefined-behaviou
 	@$(ASAN_ENV) $(PY) -c 'import fastattr._core as core; assert "build/asan" in core.__file__, core.__file__'
 	$(ASAN_ENV) $(PY) -m pytest -m native -p no:faulthandler --capture=sys $$(grep -rl --include='*.py' 'mark\.native' tests) $(PYTEST_ARGS)
 
+# Plain C without Python: a compiler is all that these need.
+C_CHECK    = -std=c11 -g -O1 -fno-omit-frame-pointer -Icsrc $(C_WARNINGS)
+C_WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes $(if $(FASTATTR_WERROR),-Werror)
+
+CLANG     ?= clang
+FUZZ_RUNS ?= 1000000
+FUZZ_SEED ?= 1
+FUZZ_C    := -fsanitize=address,undefined -fno-sanitize-recover=all tests/fuzz/fuzz_check.c csrc/check.c csrc/error.c
+LIBFUZZER  = $(shell mkdir -p build/fuzz && echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | \
+	$(CLANG) -fsanitize=fuzzer,address,undefined -x c - -o build/fuzz/probe 2>/dev/null && echo yes)
+
+define libfuzzer
+$(CLANG) $(C_CHECK) -DFA_LIBFUZZER -fsanitize=fuzzer $(FUZZ_C) -o build/fuzz/libfuzzer
+build/fuzz/libfuzzer -runs=$(FUZZ_RUNS) -seed=$(FUZZ_SEED) -max_len=128 -artifact_prefix=build/fuzz/ 2>build/fuzz/log || \
+	{ cat build/fuzz/log; exit 1; }
+@tail -n 1 build/fuzz/log
+endef
+
+fuzz:  ## descriptions that lie against csrc/check.c; FUZZ_RUNS, FUZZ_SEED
+	@mkdir -p build/fuzz
+	$(CC) $(C_CHECK) $(FUZZ_C) -o build/fuzz/mutate
+	build/fuzz/mutate $(FUZZ_RUNS) $(FUZZ_SEED)
+	$(if $(LIBFUZZER),$(libfuzzer),@echo "$(CLANG) with libFuzzer is not here; that was all")
+
+# setarch: some versions of the sanitizer cannot live with all address layouts
+TSAN_C  := tests/tsan/pool.c csrc/threads.c csrc/quadrature.c csrc/error.c
+NO_ASLR  = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+tsan:  ## run the thread pool and the quadrature cache under the thread sanitizer
+	@mkdir -p build/tsan
+	$(CC) $(C_CHECK) -fsanitize=thread -pthread $(TSAN_C) -lm -o build/tsan/pool
+	$(NO_ASLR) build/tsan/pool
+
 lint: $(READY)  ## ruff, mypy, clang-format, the C files with warnings as errors, gcc's analyzer
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES)
+	$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES) $(C_TESTS)
 	FASTATTR_WERROR=1 CFLAGS="$(ANALYZER)" $(PY) setup.py --quiet build_ext --force --build-temp build/lint --build-lib build/lint
 
 ANALYZER = $(shell $(CC) -fanalyzer -x c -fsyntax-only /dev/null 2>/dev/null && echo -fanalyzer)
@@ -71,7 +105,7 @@ ANALYZER = $(shell $(CC) -fanalyzer -x c -fsyntax-only /dev/null 2>/dev/null && 
 format: $(READY)  ## rewrite Python and C files in the house format
 	$(PY) -m ruff check --fix-only
 	$(PY) -m ruff format
-	$(VENV)/bin/clang-format -i $(C_FILES)
+	$(VENV)/bin/clang-format -i $(C_FILES) $(C_TESTS)
 
 clean:  ## remove what was built and left by runs; $(VENV) stays
 	rm -rf build dist out $(READY) python/*.egg-info python/fastattr/_core*.so

@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from benchmarks import adaptive, integrated_gradients, report
+from benchmarks import adaptive, integrated_gradients, kernels, report, sampled
 
 
 def main() -> int:
@@ -24,6 +24,10 @@ def main() -> int:
         print(f"{key}: {value}")
     print("\nIntegrated Gradients, 50 Gauss-Legendre nodes, beside Captum")
     agreed = integrated_gradients.run(quick=not given.full)
+    print("\nSmoothGrad, GradientShap and Expected Gradients, 50 samples, beside Captum and shap")
+    agreed = sampled.run(quick=given.quick) and agreed
+    print("\nThe native loops beside the memory bandwidth")
+    kernels.run(quick=not given.full)
     print('\nIntegrated Gradients, steps="auto", tolerance 1 %')
     adaptive.run(300 if given.full else 24 if given.quick else 75, 10 if given.quick else 50)
     return 0 if agreed else 1

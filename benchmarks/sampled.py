@@ -32,7 +32,7 @@ TRUTH_SAMPLES, TRUTH_SEED = 2000, 1
 NOISE = 0.15  # standard deviation; every example's range is 1, so it is the share of the range too
 FARTHEST = 1.2  # root mean square distance to the truth, in standard errors of independent draws
 SCALE_ERRORS = 4  # standard errors by which the scales of both sides may differ
-CAPTUM, SHAP = "Captum", "shap"
+CAPTUM = "Captum"
 
 
 @dataclass(frozen=True)
@@ -205,8 +205,9 @@ def memory_lines(only: str | None) -> Iterator[MemoryLine]:
         if only is None or only in name or only in "memory":
             few = peak(ours, SAMPLES)
             yield MemoryLine(name, few, peak(peer, SAMPLES, 1), 1 / 8 if CAPTUM in name else math.inf)
-            method = name.split()[0]
-            yield MemoryLine(f"{method}, {8 * SAMPLES} v {SAMPLES} samples", peak(ours, 8 * SAMPLES), few, 1.1)
+            if CAPTUM in name:
+                title = f"{name.split()[0]}, {8 * SAMPLES} v {SAMPLES} samples"
+                yield MemoryLine(title, peak(ours, 8 * SAMPLES), few, 1.1)
 
 
 def run(quick: bool = False, only: str | None = None, path: Path | None = None) -> bool:

@@ -56,10 +56,11 @@ static fa_status check_shape(const DLTensor *tensor, fa_error *error)
     return FA_OK;
 }
 
-/* The lowest and the highest byte that strides can reach, relative to data. */
+/* The lowest and the highest byte that strides can reach: relative to data, then as addresses. */
 static fa_status check_extent(const DLTensor *tensor, fa_error *error)
 {
     int64_t low = 0, high = 0, bytes = 0;
+    uintptr_t start = 0, end = 0;
     int overflow = __builtin_mul_overflow(fa_numel(tensor), item_size(tensor->dtype), &bytes);
     for (int32_t axis = 0; tensor->strides != NULL && axis < tensor->ndim; axis++) {
         int64_t reach = 0;
@@ -72,6 +73,11 @@ static fa_status check_extent(const DLTensor *tensor, fa_error *error)
     overflow |= __builtin_mul_overflow(high, item_size(tensor->dtype), &high);
     overflow |= tensor->byte_offset > (uint64_t)(INT64_MAX / 2) || high > INT64_MAX / 2 ||
                 bytes > INT64_MAX / 2;
+    if (!overflow) {
+        const int64_t past = tensor->strides != NULL ? high + item_size(tensor->dtype) : bytes;
+        overflow = __builtin_add_overflow((uintptr_t)tensor->data, tensor->byte_offset, &start) ||
+                   __builtin_add_overflow(start, past - 1, &end) || start < 0 - (uintptr_t)low;
+    }
     if (overflow) {
         return fa_fail(error, FA_EINVAL, "shape, strides or byte offset exceed the address space");
     }
@@ -135,4 +141,16 @@ const char *fa_dtype_name(DLDataType dtype)
     return name != NULL ? name : "an unknown dtype";
 }
 
-double fa_dtype_eps(DLDataType dtype) { return dtype.bits == 64 ? 0x1p-52 : 0x1p-23; }
+double fa_dtype_eps(DLDataType dtype)
+{
+    switch (fa_dtype_of(dtype)) {
+    case FA_FLOAT64:
+        return 0x1p-52;
+    case FA_FLOAT16:
+        return 0x1p-10;
+    case FA_BFLOAT16:
+        return 0x1p-7;
+    default:
+        return 0x1p-23;
+    }
+}

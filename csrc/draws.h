@@ -12,10 +12,15 @@ typedef struct {
     double alpha;
 } fa_drawn_row;
 
-/* Draw j takes reference j of an endless sequence of fresh permutations of 0..M-1. */
+/* Draw j takes reference j of an endless sequence of fresh permutations of 0..M-1; without
+ * strata any of them, independently. */
 FA_HD int64_t fa_drawn_reference(const fa_draws *draws, int64_t id, int64_t j)
 {
     const fa_key stream = fa_stream(draws->seed, id, FA_STREAM_REFERENCE);
+    if (!draws->stratified) {
+        const uint64_t bits = fa_draw_block(stream, j, 0).word[0];
+        return (int64_t)(bits * (uint64_t)draws->references >> 32);
+    }
     return fa_permute(stream, j / draws->references, draws->references, j % draws->references);
 }
 

@@ -64,7 +64,7 @@ void *fa_data(const DLTensor *tensor);    /* data + byte_offset   */
 typedef enum { FA_FLOAT32, FA_FLOAT64, FA_FLOAT16, FA_BFLOAT16, FA_OTHER } fa_dtype;
 fa_dtype fa_dtype_of(DLDataType dtype);
 const char *fa_dtype_name(DLDataType dtype); /* "float32", "int64", ...; static storage */
-double fa_dtype_eps(DLDataType dtype);       /* of the type that accumulates it         */
+double fa_dtype_eps(DLDataType dtype);       /* spacing at 1 of a floating dtype */
 
 /* ---- the row plan ---------------------------------------------------------
  * A pass is an ordered set of rows; a row is one point on one example's path:
@@ -140,7 +140,7 @@ typedef struct {
  * square: Welford's mean and sum of squared deviations, in order of the draws. */
 typedef struct {
     DLTensor *mean;           /* (B, D) ACC                                   */
-    DLTensor *deviation;      /* (B, D) ACC                                   */
+    DLTensor *deviation;      /* (B, D) float64                               */
     const DLTensor *gradient; /* (R, D) T, or NULL: zero                      */
     const DLTensor *start;    /* (R, D) T, or NULL: the input                 */
     const DLTensor *input;    /* (B, D) T                                     */
@@ -162,7 +162,7 @@ typedef struct {
  * the standard error, |mean| and mean. */
 typedef struct {
     DLTensor *mean;      /* (B, D) ACC */
-    DLTensor *deviation; /* (B, D) ACC */
+    DLTensor *deviation; /* (B, D) float64 */
     double *sums;        /* (B, 3)     */
     int64_t draws;       /* n          */
     int variance;

@@ -91,6 +91,7 @@ static void start_workers(int count)
 
 int fa_thread_count(void)
 {
+    pthread_once(&fork_once, register_fork_handler); /* before anybody holds a lock */
     pthread_mutex_lock(&lock);
     if (wanted_threads == 0) wanted_threads = available_cpus();
     const int count = wanted_threads < FA_MAX_THREADS ? wanted_threads : FA_MAX_THREADS;
@@ -100,6 +101,7 @@ int fa_thread_count(void)
 
 void fa_set_thread_count(int count)
 {
+    pthread_once(&fork_once, register_fork_handler);
     pthread_mutex_lock(&lock);
     wanted_threads = count > 0 ? count : 0;
     pthread_mutex_unlock(&lock);
@@ -114,7 +116,6 @@ void fa_parallel_for(int64_t items, int64_t cost, fa_range_fn fn, void *context)
         fn(context, 0, items);
         return;
     }
-    pthread_once(&fork_once, register_fork_handler);
     pthread_mutex_lock(&lock);
     start_workers(threads - 1);
     job.fn = fn;

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from benchmarks import integrated_gradients, memory, networks, protocol, report
+from benchmarks import integrated_gradients, kernels, memory, networks, protocol, report, sampled
 
 MEGABYTES_64 = partial(np.ones, 8_000_000)  # float64: 64 MB
 MLP = "MLP 30-64-32-2"
@@ -62,6 +62,34 @@ def test_disagreement_is_relative_to_the_largest_value_of_the_peer() -> None:
     assert protocol.disagreement(np.zeros(2), np.zeros(2)) == 0
     assert protocol.disagreement(np.ones(2), np.zeros(2)) == np.inf
     assert protocol.disagreement(np.zeros(0), np.zeros(0)) == 0
+
+
+def test_random_sides_agree_by_their_distribution_alone() -> None:
+    random = np.random.default_rng(0)
+    truth = sampled.Truth(random.standard_normal((64, 100)), np.full((64, 100), 3.0))
+    one, two = (truth.values + 3 / 50**0.5 * random.standard_normal((64, 100)) for _ in range(2))
+    found = truth.agree(one, two)
+    assert found.holds and found.size == pytest.approx(1, abs=0.05)
+    assert not truth.agree(one, 1.1 * two).holds
+    assert not truth.agree(one + 3 / 50**0.5, two).holds
+    assert not truth.agree(one[:, :50], two).holds
+    assert not truth.agree(np.full_like(one, np.nan), two).holds
+
+
+def test_a_case_may_say_what_agreement_is() -> None:
+    words = protocol.Agreement(True, 0.5, "half a standard error")
+    loose = replace(case(side(1.5)), agree=lambda ours, peer: words)
+    result = protocol.measure(loose, budget=0)
+    assert not result.failed and result.disagreement == 0.5 and result.agreement == "half a standard error"
+
+
+def test_the_gaps_between_calls_are_told_apart() -> None:
+    function = kernels.ConstantGradient("float32")
+    points = (np.zeros((2, kernels.FEATURES), np.float32),)
+    answers = [function(points, np.zeros(2), np.zeros(4)) for _ in range(4)]
+    assert [answer[1][0] is not None for answer in answers] == [asked for _, asked in function.gaps] + [False]
+    function.gaps = [(3.0, True), (1.0, False), (3.0, True)]
+    assert function.seconds() == (1.0, 2.0)
 
 
 def test_engines_that_do_not_call_the_model_state_their_evaluations() -> None:

@@ -42,6 +42,11 @@ def held(arguments: dict[str, Any], name: str) -> NDArray[Any]:
     return arguments[name][0] if name in TUPLES else arguments[name]
 
 
+def refuses(value: Any, kind: type[BaseException], message: str, name: str = "inputs") -> None:
+    with pytest.raises(kind, match=rf"^{name}(\[0\])?: .*{message}"):
+        integrate(replaced(job(matrix()), name, value))
+
+
 # ---- descriptions -------------------------------------------------------------------------------------------------
 
 MALFORMED: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -163,7 +168,12 @@ ANY_ARGUMENT: list[tuple[str, Any, type[Exception], str]] = [
     ("almost", lambda a: HandMade(a, b"dltensor "), TypeError, "returned no DLPack capsule"),
     ("None", lambda a: Answers(None), TypeError, "__dlpack__ of Answers returned no DLPack capsule"),
     ("the array", lambda a: Answers(a), TypeError, "returned no DLPack capsule"),
-    ("int", lambda a: 3, TypeError, "expected a NumPy array, a torch tensor, or an object with __dlpack__ or the buffer protocol, got int"),
+    (
+        "int",
+        lambda a: 3,
+        TypeError,
+        "expected a NumPy array, a torch tensor, or an object with __dlpack__ or the buffer protocol, got int",
+    ),
     ("type", lambda a: Producer, TypeError, "missing 1 required positional argument"),
     ("strides", lambda a: np.repeat(a, 2).reshape(*a.shape, 2)[..., 0], ValueError, "expected C-contiguous memory"),
     ("bytes", lambda a: a.astype("S4"), TypeError, "expected a numeric array in native byte order"),

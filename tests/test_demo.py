@@ -15,6 +15,9 @@ from fastattr import cli, demo
 from fastattr.datasets import digits
 from fastattr.demo import examples, svg
 
+BARS = {"Saliency": 0, "InputXGradient": 0, "SmoothGrad": 4, "IntegratedGradients": 12, "ExpectedGradients": 4}
+"""Error bars in the table, by method."""
+
 
 class Balanced(HTMLParser):
     """Fails on a tag that is not closed, collects what a browser would fetch."""
@@ -63,8 +66,14 @@ def test_the_table_has_a_line_for_each_method_and_digit(run):
     rows = run[1][start + 1 : start + 1 + len(demo.NAMES) * len(examples.PAIRS)]
     assert all(re.search(r" \d  .* \d+ +\d+\.\d\d", row) for row in rows)
     assert text.count("IntegratedGradients, versus 8") == 1 and "not converged" not in text
-    bars = [float(m) for row in rows for m in re.findall(r"(\d+\.\d\d)%", row)]
-    assert len(bars) == 3 * len(examples.PAIRS) and max(bars) <= 1
+    bars = {
+        name: [float(m) for r in rows if r.startswith(name) for m in re.findall(r"(\d+\.\d\d)%", r)] for name in BARS
+    }
+    assert {name: len(found) for name, found in bars.items()} == BARS
+    assert max(bars["IntegratedGradients"]) <= 1
+    assert 1 < max(bars["SmoothGrad"]) < 8 and 1 < max(bars["ExpectedGradients"]) < 25
+    spent = {name: {int(r.split()[-2]) for r in rows if r.startswith(name)} for name in BARS}
+    assert spent["SmoothGrad"] == {examples.DRAWS} and spent["ExpectedGradients"] == {2 * examples.REFERENCES}
 
 
 def test_the_page_is_whole_and_fetches_nothing(run):
@@ -74,7 +83,8 @@ def test_the_page_is_whole_and_fetches_nothing(run):
     assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
     assert "script" not in page.count and "link" not in page.count
     assert not re.search(r"https?://|@import|url\(", run[0])
-    assert page.count["svg"] == 2 + 3 + 4 * len(examples.PAIRS)
+    assert page.count["svg"] == 2 + 3 + 6 * len(examples.PAIRS)
+    assert page.count["dt"] == page.count["dd"] == 5 and page.count["tbody"] == len(demo.NAMES)
     assert "prefers-color-scheme: dark" in run[0]
     assert "nan" not in re.sub(r"<style>.*?</style>|base64,[^\"]*", "", run[0], flags=re.S).lower()
 
@@ -83,7 +93,31 @@ def test_the_page_says_what_the_maps_say(run):
     text = re.sub(r"<[^>]+>", " ", run[0])
     covered, total = map(int, re.search(r"above the true error in (\d+)\s+of (\d+)", text).groups())
     assert total == 3 * len(examples.PAIRS) and covered >= 0.75 * total
+    above, sampled = map(int, re.search(r"above it in (\d+)\s+of (\d+) maps", text).groups())
+    assert sampled == 2 * len(examples.PAIRS) and above <= sampled / 2
+    assert text.count("standard error") >= 3 and "a sample of the training digits" in text
     assert "Why a 3 and not an 8?" in text and "fa.IntegratedGradients(model)(images, target=3, versus=8)" in text
+
+
+def test_the_seed_decides_every_number():
+    """But not the training: the network is given."""
+    data = digits()
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 16), torch.nn.Tanh(), torch.nn.Linear(16, 10))
+    mean = torch.from_numpy(np.stack([data.x_train[data.y_train == d].mean(0).ravel() for d in range(10)]))
+    with torch.no_grad():  # scores by the mean digits, so that every digit is read by somebody
+        torch.nn.init.orthogonal_(net[1].weight, generator=torch.Generator().manual_seed(0))
+        net[1].bias.zero_()
+        net[3].weight.copy_(torch.linalg.lstsq(net[1].weight.T, (mean - mean.mean(0)).T).solution.T)
+        net[3].bias.zero_()
+    first, again, other = (examples.explain(net.eval(), data, seed) for seed in (0, 0, 1))
+    for a, b, c in zip(first, again, other, strict=True):
+        for name, m in a.maps.items():
+            same = {field: getattr(b.maps[name], field) for field in ("output", "evaluations", "converged")}
+            assert same == {field: getattr(m, field) for field in same}
+            np.testing.assert_array_equal(b.maps[name].values, m.values)
+            assert np.array_equal(c.maps[name].values, m.values) == (name not in ("smooth", "expected"))
+    assert not np.array_equal(examples.sample(data, 0), examples.sample(data, 1))
+    assert len(np.unique(examples.sample(data, 0).reshape(examples.REFERENCES, -1), axis=0)) == examples.REFERENCES
 
 
 def test_nearest_and_typical_are_what_they_say():

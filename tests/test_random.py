@@ -35,9 +35,7 @@ def noisy(seed: int, id: int, draws: int, size: int, member: int = 0, dtype: Any
     out = np.empty((draws, size), dtype)
     ids, one = np.array([id]), np.ones(1)
     x = np.zeros((1, size), dtype)
-    _core.noisy(
-        out=(out,), input=(x,), ids=ids, stdev=one, draws=draws, seed=seed, member=member, first=0, count=draws
-    )
+    _core.noisy(out=(out,), input=(x,), ids=ids, stdev=one, draws=draws, seed=seed, member=member, first=0, count=draws)
     return out
 
 

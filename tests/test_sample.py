@@ -93,7 +93,9 @@ def test_variance_is_its_definition(dtype: str) -> None:
 def test_expected_gradients_are_their_definition(references: int, noise: float, stratified: bool, dtype: str) -> None:
     x, pool = X.astype(dtype), draw(references, *SHAPE, seed=2, dtype=dtype)
     options = {"samples": 10, "stratified": stratified, "seed": 4}
-    method = fa.GradientShap(MODEL, pool, noise=noise, **options) if noise else fa.ExpectedGradients(MODEL, pool, **options)
+    method = (
+        fa.GradientShap(MODEL, pool, noise=noise, **options) if noise else fa.ExpectedGradients(MODEL, pool, **options)
+    )
     att = method(x, 2, versus=0, ids=IDS)
     f = FORMULA.definition(2, 0)
     for e in range(B):
@@ -169,7 +171,9 @@ def test_store() -> None:
 
     seen = Recorder(f)
     att = fa.ExpectedGradients(fa.FunctionModel(seen), pool, samples=5, rows=3)(draw(B, 6), 0)
-    np.testing.assert_array_equal(np.unique(np.concatenate([p[0] for p in seen.points[-4:]]), axis=0), np.unique(pool, axis=0))
+    np.testing.assert_array_equal(
+        np.unique(np.concatenate([p[0] for p in seen.points[-4:]]), axis=0), np.unique(pool, axis=0)
+    )
     sums = pool.sum(1)
     for e in range(B):
         outputs = (100.0 * e + sums[reference.drawn_references(0, e, 5, 4)]).astype(np.float32)
@@ -255,6 +259,21 @@ def test_memory_that_runs_out_changes_no_bit(name: str) -> None:
     assert int(att.engine.split(", ")[-1].removesuffix(" rows)")) <= 4
 
 
+def test_memory_may_run_out_at_the_references_too() -> None:
+    refused, rows = [], 0
+
+    def small(points: Any, index: Any, scalars: Any) -> Any:
+        nonlocal rows
+        if rows >= B * (N + 1) and len(index) > 2:
+            refused.append(len(index))
+            raise MemoryError
+        rows += len(index)
+        return FORMULA(points, index, scalars)
+
+    att = METHODS["ExpectedGradients"](fa.FunctionModel(small))(X, 1)
+    assert refused and bits(att) == bits(METHODS["ExpectedGradients"](MODEL)(X, 1))
+
+
 def test_seeds_change_the_draws_and_nothing_else_does() -> None:
     for method in (fa.SmoothGrad(MODEL, seed=1), fa.ExpectedGradients(MODEL, POOL, seed=1)):
         first = bits(method(X, 1))
@@ -333,10 +352,14 @@ def test_float16_ranges_do_not_overflow() -> None:
 
 
 def test_infinite_inputs_warn_of_themselves_only() -> None:
-    x = np.array([[np.inf, np.inf, 1], [1, 2, 3]])
-    model = fa.FunctionModel(lambda points, index, scalars: (points[0].sum(1)[None], (points[0][None],)))
+    x = np.array([[np.inf, np.inf, np.inf], [1, 2, 3]])
+
+    def f(points: Any, index: Any, scalars: Any) -> Any:
+        with np.errstate(invalid="ignore"):
+            return points[0].sum(1)[None], (points[0][None],)
+
     with pytest.warns(UserWarning, match=r"\(0\)") as caught:
-        att = fa.SmoothGrad(model)(x)
+        att = fa.SmoothGrad(fa.FunctionModel(f))(x)
     assert {w.category for w in caught} == {UserWarning}
     assert np.isfinite(att.values[1]).all() and att.converged.tolist() == [False, True]
 
@@ -349,5 +372,8 @@ def test_gradients_are_counted(name: str) -> None:
     """One row an example beside its draws, and each draw's reference once."""
     seen = Recorder(FORMULA)
     METHODS[name](fa.FunctionModel(seen))(X, 1)
-    wanted = 0 if name in ("SmoothGrad", "noisy product") else B * min(N, len(POOL))
+    wanted = 0
+    if name not in ("SmoothGrad", "noisy product"):
+        drawn = [reference.drawn_references(0, e, N, len(POOL), name != "independent") for e in range(B)]
+        wanted = sum(len(set(d)) for d in drawn)
     assert seen.rows == B * (N + 1) + wanted

@@ -5,6 +5,8 @@
  * cache; bound by that read. Rows of weight 0, lead rows among them, are not touched. */
 #include "cpu.h"
 
+#define FA_TOGETHER 8 /* rows that share a load and a store of the accumulators */
+
 #define FA_TEMPLATE "accumulate_kernels.h"
 #include "foreach_level.h"
 

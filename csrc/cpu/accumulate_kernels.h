@@ -4,6 +4,31 @@ static void FN(add_row)(ACC *restrict result, const T *restrict gradient, ACC we
     for (int64_t d = 0; d < n; d++) result[d] += weight * LOAD(gradient[d]);
 }
 
+/* The same for FA_TOGETHER rows, D apart: each accumulator is loaded and stored once for all of
+ * them, and the additions keep their order. */
+static void FN(add_together)(ACC *restrict result, const T *restrict gradient, const ACC *weight,
+                             int64_t D, int64_t n)
+{
+    for (int64_t d = 0; d < n; d++) {
+        ACC sum = result[d];
+        for (int64_t i = 0; i < FA_TOGETHER; i++) sum += weight[i] * LOAD(gradient[i * D + d]);
+        result[d] = sum;
+    }
+}
+
+/* The weights of rows r..r+FA_TOGETHER-1, if those may be added together: one level, one example,
+ * no weight of 0. */
+static int FN(together)(ACC *weight, const fa_rows *rows, int64_t r, int64_t to)
+{
+    if (rows->levels != 1 || r + FA_TOGETHER > to) return 0;
+    for (int64_t i = 0; i < FA_TOGETHER; i++) {
+        const double w = rows->weight[(rows->first + r + i - rows->lead) % rows->nodes];
+        if (w == 0.0) return 0;
+        weight[i] = (ACC)w;
+    }
+    return 1;
+}
+
 /* Rows from..to-1 of the chunk, all of example e, features begin..end-1, every level. */
 static void FN(add_rows)(const fa_accumulate_args *args, int64_t e, int64_t from, int64_t to,
                          int64_t begin, int64_t end)
@@ -12,7 +37,14 @@ static void FN(add_rows)(const fa_accumulate_args *args, int64_t e, int64_t from
     const int64_t D = args->gradient->shape[1];
     ACC *const result = fa_data(args->result);
     const T *const gradient = fa_data(args->gradient);
+    ACC weights[FA_TOGETHER];
     for (int64_t r = from; r < to; r++) {
+        if (FN(together)(weights, rows, r, to)) {
+            FN(add_together)(result + e * D + begin, gradient + r * D + begin, weights, D,
+                             end - begin);
+            r += FA_TOGETHER - 1;
+            continue;
+        }
         const int64_t k = (rows->first + r - rows->lead) % rows->nodes;
         for (int64_t l = 0; l < rows->levels; l++) {
             const double weight = rows->weight[l * rows->nodes + k];

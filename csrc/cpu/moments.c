@@ -2,7 +2,8 @@
  *
  *   v = g (start - base[m]);  mean += (v - mean) / k;  deviation += (v - mean_old) (v - mean)
  *
- * In ACC, in the order of the draws; deviations are never negative. Reads the gradient (and
+ * In ACC, in the order of the draws; deviations in float64, where squares of the smallest
+ * float32 gradients do not vanish, and never negative. Reads the gradient (and
  * start) once; the accumulators of a block of features stay in cache over an example's rows. */
 #include "../draws.h"
 #include "cpu.h"

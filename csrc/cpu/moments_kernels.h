@@ -17,7 +17,7 @@ static void FN(add_draws)(const fa_moments_args *args, int64_t e, int64_t from, 
     const int64_t D = args->input->shape[1];
     const T *const input = (const T *)fa_data(args->input) + e * D + begin;
     ACC *const mean = (ACC *)fa_data(args->mean) + e * D + begin;
-    ACC *const deviation = (ACC *)fa_data(args->deviation) + e * D + begin;
+    double *const deviation = (double *)fa_data(args->deviation) + e * D + begin;
     for (int64_t r = from; r < to; r++) {
         const fa_drawn_row row = fa_drawn_row_at(&args->draws, args->first + r);
         if (row.draw < 0) continue;
@@ -33,7 +33,7 @@ static void FN(add_draws)(const fa_moments_args *args, int64_t e, int64_t from, 
         for (int64_t d = 0; d < n; d++) {
             const ACC before = v[d] - mean[d];
             mean[d] += share * before;
-            deviation[d] += before * (v[d] - mean[d]);
+            deviation[d] += (double)before * (double)(v[d] - mean[d]);
         }
     }
 }

@@ -1,15 +1,14 @@
 /* Features begin..begin+n-1 of one example; `sums` gains three sums in 16 lanes each. */
 static void FN(spread_run)(double sums[FA_SPREADS][FA_LANES], ACC *restrict mean,
-                           ACC *restrict deviation, const fa_spread_args *args, int64_t n)
+                           double *restrict deviation, const fa_spread_args *args, int64_t n)
 {
     const double draws = (double)args->draws;
-    const ACC per_error = (ACC)(1.0 / (draws * (draws - 1.0)));
-    const ACC per_draw = (ACC)(1.0 / draws);
+    const double per_error = 1.0 / (draws * (draws - 1.0)), per_draw = 1.0 / draws;
     for (int64_t d = 0; d < n; d++) {
         const int64_t lane = d % FA_LANES;
-        if (args->variance) mean[d] = deviation[d] * per_draw;
-        deviation[d] = (ACC)sqrt((double)(deviation[d] * per_error));
-        sums[0][lane] += (double)deviation[d];
+        if (args->variance) mean[d] = (ACC)(deviation[d] * per_draw);
+        deviation[d] = sqrt(deviation[d] * per_error);
+        sums[0][lane] += deviation[d];
         sums[1][lane] += fabs((double)mean[d]);
         sums[2][lane] += (double)mean[d];
     }
@@ -25,7 +24,7 @@ static void FN(spread)(void *context, int64_t begin, int64_t end)
         for (int64_t d = 0; d < D; d += FA_SUM_BLOCK) {
             double lanes[FA_SPREADS][FA_LANES] = {{0}}, block[FA_MEASURES] = {0};
             FN(spread_run)(lanes, (ACC *)fa_data(args->mean) + e * D + d,
-                           (ACC *)fa_data(args->deviation) + e * D + d, args,
+                           (double *)fa_data(args->deviation) + e * D + d, args,
                            fa_min(D - d, FA_SUM_BLOCK));
             for (int s = 0; s < FA_SPREADS; s++) block[s] = fa_sum_lanes(lanes[s]);
             fa_pairwise_add(&total, block);

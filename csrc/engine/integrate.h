@@ -33,6 +33,7 @@ typedef struct {
                         of them: one row there for each distinct scalar         */
     fa_schedule schedule;
     double tolerance;
+    double eps;       /* spacing at 1 of the numbers the model computes in           */
     int adaptive;     /* stop each example when its own bar is met                   */
     int predict;      /* a forward-only pass chooses the class                       */
     int completeness; /* sum of the attribution = f(input) - f(base)                 */

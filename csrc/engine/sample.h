@@ -12,7 +12,7 @@ typedef struct {
     const DLTensor *base;  /* (T): (M, D), (B, D) or (1, D)                                 */
     DLTensor *start;       /* (T): (rows, D), or NULL unless noise is multiplied            */
     DLTensor *mean;        /* (T): (B, D), zero at entry                                    */
-    DLTensor *deviation;   /* (T): (B, D), zero at entry; the standard error at return      */
+    DLTensor *deviation;   /* (T): (B, D) float64, 0 at entry; the standard error at return */
     const double *stdev;   /* (T, B), or NULL: no noise                                     */
     int64_t *target;       /* (B, 2); plus is filled in if `predict`                        */
     void *scratch;         /* fa_sample_scratch() bytes                                     */

@@ -30,12 +30,13 @@ static int is_rounding(double change, double norm, double scale, double eps)
 static fa_outcome judge(const fa_integration *job, const double *s, double gap, double bar,
                         double scale, int64_t stalled)
 {
-    const double twice = 2.0 * fabs(gap), eps = fa_dtype_eps(job->input[0].dtype);
+    const double twice = 2.0 * fabs(gap), eps = job->eps;
+    const double sum_eps = job->input[0].dtype.bits == 64 ? 0x1p-52 : 0x1p-23;
     if (!isfinite(s[CHANGE] + s[NORM] + s[SUM] + s[PRODUCT_NORM] + scale)) return FA_NONFINITE;
     if (job->schedule.rule != FA_FEJER) { /* no bar: the gap decides, where there is one */
         const int met = !job->completeness || !job->multiply ||
                         fabs(gap) <= job->tolerance * s[PRODUCT_NORM] ||
-                        is_rounding(fabs(gap), s[PRODUCT_NORM], scale, eps);
+                        is_rounding(fabs(gap), s[PRODUCT_NORM], scale, sum_eps);
         return met ? FA_CONVERGED : FA_UNCONVERGED;
     }
     if (bar <= job->tolerance) return FA_CONVERGED;

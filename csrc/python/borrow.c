@@ -69,11 +69,13 @@ static const DLPackExchangeAPI *exchange_table(const fa_state *state, PyObject *
     return table->dltensor_from_py_no_sync != NULL ? table : NULL;
 }
 
-static int from_table(source *out, const DLPackExchangeAPI *table, PyObject *object)
+static int from_table(source *out, const DLPackExchangeAPI *table, PyObject *object,
+                      const char *name)
 {
+    out->own = (DLTensor){.data = NULL}; /* what an entry that writes nothing means: no dtype */
     if (table->dltensor_from_py_no_sync(object, &out->own) != 0) {
         if (!PyErr_Occurred()) {
-            PyErr_Format(PyExc_TypeError, "%s gave no view of its memory",
+            PyErr_Format(PyExc_TypeError, "%s: %s gave no view of its memory", name,
                          Py_TYPE(object)->tp_name);
         }
         return -1;
@@ -83,24 +85,22 @@ static int from_table(source *out, const DLPackExchangeAPI *table, PyObject *obj
     return 0;
 }
 
-/* object.__dlpack__(max_version=(1, 1)), or without the argument for producers before 1.0. */
-static PyObject *ask_for_capsule(const fa_state *state, PyObject *object)
+/* method(max_version=(1, 1)), or without the argument for producers before 1.0. */
+static PyObject *ask_for_capsule(const fa_state *state, PyObject *method)
 {
-    PyObject *method = PyObject_GetAttr(object, state->dlpack);
-    if (method == NULL) return NULL;
     PyObject *const args[1] = {state->dlpack_version};
     PyObject *capsule = PyObject_Vectorcall(method, args, 0, state->dlpack_names);
     if (capsule == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
         PyErr_Clear();
         capsule = PyObject_CallNoArgs(method);
     }
-    Py_DECREF(method);
     return capsule;
 }
 
-static int from_capsule(source *out, const fa_state *state, PyObject *object, const char *name)
+static int from_capsule(source *out, const fa_state *state, PyObject *object, PyObject *method,
+                        const char *name)
 {
-    out->owner = ask_for_capsule(state, object);
+    out->owner = ask_for_capsule(state, method);
     if (out->owner == NULL) return -1;
     if (PyCapsule_IsValid(out->owner, "dltensor_versioned")) {
         const DLManagedTensorVersioned *managed =
@@ -123,13 +123,24 @@ static int from_capsule(source *out, const fa_state *state, PyObject *object, co
     return -1;
 }
 
-/* The last door: NumPy's view of an object that has the buffer protocol and nothing else. */
+/* The last door: NumPy's view of an object that has the buffer protocol and nothing else. What
+ * NumPy cannot view it would read item by item into an array of its own: that is no door. */
 static int from_buffer(source *out, PyObject *object, const char *name)
 {
-    PyObject *view = PyMemoryView_FromObject(object);
-    PyObject *array = view != NULL ? PyArray_FromAny(view, NULL, 0, 0, 0, NULL) : NULL;
-    const int result =
-        array != NULL ? from_ndarray(out, (PyArrayObject *)array, name) : -1; /* takes its own */
+    PyObject *view = PyMemoryView_FromObject(object), *array = NULL;
+    int result = -1, direct = 0;
+    if (view != NULL) {
+        const Py_buffer *buffer = PyMemoryView_GET_BUFFER(view);
+        array = PyArray_FromAny(view, NULL, 0, 0, 0, NULL);
+        direct = array != NULL &&
+                 (buffer->len == 0 || PyArray_DATA((PyArrayObject *)array) == buffer->buf);
+    }
+    if (direct) {
+        result = from_ndarray(out, (PyArrayObject *)array, name);
+    } else if (!PyErr_Occurred() || !PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Format(PyExc_TypeError, "%s: the buffer of %s is no array of numbers", name,
+                     Py_TYPE(object)->tp_name);
+    }
     Py_XDECREF(array);
     Py_XDECREF(view);
     return result;
@@ -139,10 +150,15 @@ static int find_source(source *out, const fa_state *state, PyObject *object, con
 {
     if (PyArray_CheckExact(object)) return from_ndarray(out, (PyArrayObject *)object, name);
     const DLPackExchangeAPI *table = exchange_table(state, object);
-    if (table != NULL) return from_table(out, table, object);
+    if (table != NULL) return from_table(out, table, object, name);
     if (PyErr_Occurred()) return -1;
-    if (from_capsule(out, state, object, name) == 0) return 0;
-    if (out->owner != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
+    PyObject *method = PyObject_GetAttr(object, state->dlpack);
+    if (method != NULL) {
+        const int result = from_capsule(out, state, object, method, name);
+        Py_DECREF(method);
+        return result;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
     PyErr_Clear();
     if (PyObject_CheckBuffer(object)) return from_buffer(out, object, name);
     PyErr_Format(PyExc_TypeError,

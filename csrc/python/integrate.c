@@ -11,17 +11,17 @@ typedef struct {
 
 static int parse(arguments *a, fa_integration *job, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"evaluate", "inputs",   "bases",    "points",       "results",
-                            "values",   "index",    "scalars",  "target",       "scratch",
-                            "rows",     "rule",     "steps",    "adaptive",     "tolerance",
-                            "predict",  "multiply", "absolute", "completeness", "shared_base",
-                            "group",    "known",    NULL};
+    static char *names[] = {
+        "evaluate",     "inputs",      "bases",     "points",  "results",  "values",
+        "index",        "scalars",     "target",    "scratch", "rows",     "rule",
+        "steps",        "adaptive",    "tolerance", "predict", "multiply", "absolute",
+        "completeness", "shared_base", "group",     "known",   "eps",      NULL};
     return PyArg_ParseTupleAndKeywords(
-        args, kwargs, "OOOOOOOOOOLsLpdppppp|LO:integrate", names, &a->evaluate, &a->inputs,
+        args, kwargs, "OOOOOOOOOOLsLpdppppp|LOd:integrate", names, &a->evaluate, &a->inputs,
         &a->bases, &a->points, &a->results, &a->values, &a->index, &a->scalars, &a->target,
         &a->scratch, &a->rows, &a->rule, &a->steps, &job->adaptive, &job->tolerance, &job->predict,
-        &job->multiply, &job->absolute, &job->completeness, &job->shared_base, &a->group,
-        &a->known);
+        &job->multiply, &job->absolute, &job->completeness, &job->shared_base, &a->group, &a->known,
+        &job->eps);
 }
 
 static int schedule_from(fa_schedule *out, const fa_state *state, const char *rule_name,
@@ -41,6 +41,7 @@ static int borrow_all(fa_call *call, fa_integration *job, const arguments *a)
     const DLTensor *const inputs = job->input = fa_call_inputs(call, a->inputs, "inputs", &T);
     if (inputs == NULL) return -1;
     const int64_t B = job->examples = inputs[0].shape[0];
+    if (job->eps == 0.0) job->eps = fa_dtype_eps(inputs[0].dtype);
     job->group = a->group;
     if (job->group < 1 || B % job->group != 0) {
         PyErr_Format(PyExc_ValueError, "group: expected a divisor of %lld, got %lld", (long long)B,

@@ -61,8 +61,12 @@ static int borrow_all(fa_call *call, fa_sampling *job, const arguments *a)
     }
     job->mean = fa_call_sums(call, a->means, "means", inputs, T, 1);
     if (job->mean == NULL) return -1;
-    job->deviation = fa_call_sums(call, a->deviations, "deviations", inputs, T, 1);
+    job->deviation = fa_call_matrices(call, a->deviations, "deviations", T, 1);
     if (job->deviation == NULL) return -1;
+    for (int64_t t = 0; t < T; t++) {
+        const int64_t numel = fa_numel(&inputs[t]);
+        if (fa_call_expect(&job->deviation[t], "deviations", fa_float64, numel) < 0) return -1;
+    }
     for (int64_t t = 0; t < T; t++) job->mean[t].shape = job->deviation[t].shape = inputs[t].shape;
     job->target = fa_call_table(call, a->target, "target", 1, fa_int64, 2 * B);
     if (job->target == NULL) return -1;
@@ -178,8 +182,10 @@ PyObject *fa_py_drawn_references(PyObject *module, PyObject *args)
     PyObject *object, *result = NULL;
     long long draws, references;
     unsigned long long seed;
+    int stratified = 1;
     fa_borrow ids;
-    if (!PyArg_ParseTuple(args, "OLKL:drawn_references", &object, &draws, &seed, &references)) {
+    if (!PyArg_ParseTuple(args, "OLKL|p:drawn_references", &object, &draws, &seed, &references,
+                          &stratified)) {
         return NULL;
     }
     if (draws < 1 || draws > most_draws || references < 1 || references > most_draws) {
@@ -188,7 +194,8 @@ PyObject *fa_py_drawn_references(PyObject *module, PyObject *args)
                             references);
     }
     if (fa_borrow_matrix(&ids, PyModule_GetState(module), object, "ids", 0) < 0) return NULL;
-    const fa_draws plan = {.draws = draws, .references = references, .seed = seed};
+    const fa_draws plan = {
+        .draws = draws, .references = references, .seed = seed, .stratified = stratified};
     npy_intp shape[2] = {ids.shape[0], draws};
     if (fa_call_expect(&ids.tensor, "ids", fa_int64, ids.shape[0]) < 0) goto done;
     result = PyArray_SimpleNew(2, shape, NPY_INT64);

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
+EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+FLOATS = tuple(EPS)
 
 
 def is_torch(value: Any) -> bool:
@@ -79,6 +80,9 @@ class Kit(Protocol):
     def broadcast(self, value: Any, shape: tuple[int, ...], dtype: str) -> Any:
         """``value`` in ``dtype``, expanded to ``shape``, C-contiguous."""
 
+    def cast(self, value: Any, dtype: str) -> Any:
+        """``value`` in ``dtype``."""
+
     def table(self, value: NDArray[Any]) -> Any:
         """A small NumPy table on this device."""
 
@@ -108,6 +112,9 @@ class NumpyKit:
 
     def broadcast(self, value: Any, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:  # noqa: D102
         return np.ascontiguousarray(np.broadcast_to(self.plain(value).astype(dtype, copy=False), shape))
+
+    def cast(self, value: Any, dtype: str) -> NDArray[Any]:  # noqa: D102
+        return value.astype(dtype, copy=False)
 
     def table(self, value: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return value
@@ -146,6 +153,9 @@ class TorchKit:
 
     def broadcast(self, value: Any, shape: tuple[int, ...], dtype: str) -> Any:  # noqa: D102
         return self.plain(value).to(getattr(self._torch, dtype)).expand(shape).contiguous()
+
+    def cast(self, value: Any, dtype: str) -> Any:  # noqa: D102
+        return value.to(getattr(self._torch, dtype))
 
     def table(self, value: NDArray[Any]) -> Any:  # noqa: D102
         return self._torch.from_numpy(value).to(self.device)

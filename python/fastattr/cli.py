@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="train a small network on digits and draw what speaks for its answers")
     demo.add_argument("--out", default="out", help="folder of the page (default: out)")
-    demo.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
+    demo.add_argument("--seed", type=int, default=0, help="of the training, the noise and the samples (default: 0)")
     commands.add_parser("show-config", help="version, compiled backends, threads and libraries")
     arguments = parser.parse_args(argv)
     try:

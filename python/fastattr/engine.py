@@ -101,6 +101,7 @@ def integrate(
         shared_base=problem.shared_base and not session.sees_examples,
         group=problem.group,
         known=known,
+        eps=problem.eps,
     )
     session.finish()
     if used < chunk:

@@ -6,6 +6,7 @@ its points *are* alpha, and the session below evaluates the model at g(alpha) an
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ from .arrays import accumulator_name, dtype_name, is_torch, take
 from .engine import Plan, empty_result, forward_outputs, integrate, reported_target, target_table
 from .problem import Outgrown, Problem, polyline_vertices
 from .progress import Progress
-from .smoothing import pinned_target, repeated_arguments
+from .smoothing import at_input, repeated_arguments
 
 
 def explain_polyline(
@@ -35,7 +36,7 @@ def explain_polyline(
     if problem.examples == 0:
         return empty_result(problem)
     if target is None:
-        target = pinned_target(method, problem, versus)
+        target = at_input(method, problem, None, versus).target
     for attempt in (0, 1):
         try:
             with adapter.open(_segmented(problem, vertices), progress) as session:
@@ -136,6 +137,11 @@ class _OnPath(Problem):
         self.real: Problem = fields[-1]
         super().__init__(*fields[:-1])
 
+    @property
+    def eps(self) -> float:
+        """Of the real inputs: alpha is kept in more digits than they have."""
+        return self.real.eps
+
     def restore(self, values: list[Any]) -> Any:
         """T arrays in the form of the caller's inputs."""
         return self.real.restore(values)
@@ -192,7 +198,9 @@ class _PathSession:
         else:
             import torch
 
-            along = torch.func.jvp(lambda a: path(inputs, baseline, a, index), (alpha,), (torch.ones_like(alpha),))
+            with warnings.catch_warnings():  # torch's own, when it first loads its forward-mode rules
+                warnings.simplefilter("ignore", DeprecationWarning)
+                along = torch.func.jvp(lambda a: path(inputs, baseline, a, index), (alpha,), (torch.ones_like(alpha),))
             places, tangents = along[0], along[1]
         return self._checked("path", places, len(alpha)), self._checked("tangent", tangents, len(alpha))
 

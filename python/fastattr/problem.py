@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._core import BackendError
-from .arrays import FLOATS, Kit, dtype_name, is_array, is_torch, kit_of, readable
+from .arrays import EPS, FLOATS, Kit, dtype_name, is_array, is_torch, kit_of, readable
 
 
 class shared:  # noqa: N801 -- reads as a function: fa.shared(mask)
@@ -60,6 +60,11 @@ class Problem:
     def shared_base(self) -> bool:
         """Whether the baseline of every example is the same."""
         return all(base.shape[0] == 1 for base in self.bases)
+
+    @property
+    def eps(self) -> float:
+        """Spacing at 1 of the numbers that the model computes in: those of the first input."""
+        return EPS[dtype_name(self.inputs[0])]
 
     def assemble(self, members: dict[Any, Any]) -> Any:
         """Members in the form in which the caller gave them."""

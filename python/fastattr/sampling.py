@@ -51,8 +51,7 @@ def explain_samples(
 ) -> dict[str, Any]:
     """Run ``plan``; the fields of the `Attribution`. ``references``: (T) arrays (M, ...) that bases are drawn from."""
     if problem.examples == 0:
-        found = empty_result(problem)
-        return found | {"standard_error": found["values"]}
+        return empty_samples(problem, plan.kind)
     numbers = example_ids(ids, problem.examples)
     for attempt in (0, 1):
         try:
@@ -79,7 +78,7 @@ def _explain(
     stdev = noise_table(problem, plan.noise, plan.stdev)
     sums = [accumulator_name(dtype_name(x)) for x in problem.inputs]
     mean = [kit.zeros(tuple(x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
-    deviation = [kit.zeros(tuple(x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
+    deviation = [kit.zeros(tuple(x.shape), "float64") for x in problem.inputs]
     chunk = bind(session, rows, examples * (plan.draws + 1), versus=versus is not None, predict=predict)
     starts = None
     if stdev is not None and plan.multiply:
@@ -121,7 +120,7 @@ def _explain(
         spread = np.full(examples, np.nan)
     return {
         "values": problem.restore(mean),
-        "standard_error": None if plan.kind == "variance" else problem.restore(deviation),
+        "standard_error": standard_errors(problem, plan.kind, deviation),
         "gap": kit.report(total - (output - base_output)),
         "evaluations": kit.report(np.full(examples, plan.draws, np.int64)),
         "output": kit.report(output),
@@ -130,6 +129,20 @@ def _explain(
         "engine": f"callback ({session.name}, {kit.device}, {used} rows)",
         **verdict(kit, spread, norm, output),
     }
+
+
+def standard_errors(problem: Problem, kind: str, errors: list[Any]) -> Any:
+    """Float64 standard errors in the dtype of the values and the form of the inputs; None for the variance."""
+    if kind == "variance":
+        return None
+    names = [accumulator_name(dtype_name(x)) for x in problem.inputs]
+    return problem.restore([problem.kit.cast(e, n) for e, n in zip(errors, names, strict=True)])
+
+
+def empty_samples(problem: Problem, kind: str) -> dict[str, Any]:
+    """The fields for no examples."""
+    found = empty_result(problem)
+    return found | {"standard_error": None if kind == "variance" else found["values"]}
 
 
 def verdict(kit: Any, spread: NDArray[Any], norm: NDArray[Any], output: NDArray[Any]) -> dict[str, Any]:
@@ -169,8 +182,9 @@ def _range(x: Any) -> NDArray[np.float64]:
     if flat.shape[1] == 0:
         return np.zeros(int(x.shape[0]))
     if is_torch(flat):
-        return (flat.amax(1) - flat.amin(1)).double().cpu().numpy()
-    return (flat.max(1) - flat.min(1)).astype(np.float64)
+        return (flat.amax(1).double() - flat.amin(1).double()).cpu().numpy()
+    with np.errstate(invalid="ignore"):
+        return flat.max(1).astype(np.float64) - flat.min(1).astype(np.float64)
 
 
 def _mean_reference_output(
@@ -201,10 +215,11 @@ def _mean_reference_output(
     block = max(1, _FORWARD_BLOCK // plan.draws)
     for start in range(0, examples, block):
         part = np.arange(start, min(start + block, examples))
-        drawn = _core.drawn_references(ids[part], plan.draws, plan.seed, many)
+        drawn = _core.drawn_references(ids[part], plan.draws, plan.seed, many, plan.stratified)
         if shared:
             outputs = known[leader[part][:, None], drawn]
         else:
-            outputs = forward(np.repeat(part, plan.draws), drawn.reshape(-1)).reshape(drawn.shape)
+            pairs, place = np.unique((part[:, None] * many + drawn).reshape(-1), return_inverse=True)
+            outputs = forward(pairs // many, pairs % many)[place].reshape(drawn.shape)
         result[part] = outputs.mean(1)
     return result

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,10 +13,10 @@ from numpy.typing import NDArray
 
 from . import _core
 from .arrays import accumulator_name, dtype_name, is_torch, take
-from .engine import empty_result
+from .models.function import FunctionModel
 from .problem import Problem
 from .progress import Progress
-from .sampling import SamplePlan, example_ids, noise_table, verdict
+from .sampling import SamplePlan, empty_samples, example_ids, noise_table, standard_errors, verdict
 
 _BLOCK = 64
 """Draws that the inner method sees as one batch: enough to fill its chunks, few enough for its accumulators."""
@@ -23,16 +26,15 @@ def smooth(
     method: Any, problem: Problem, plan: SamplePlan, target: Any, versus: Any, ids: Any, progress: Progress
 ) -> dict[str, Any]:
     """Mean, mean of squares or variance of ``method`` over the draws of ``plan``; the fields of the `Attribution`."""
-    kit, examples = problem.kit, problem.examples
+    examples = problem.examples
     if examples == 0:
-        found = empty_result(problem)
-        return found | {"standard_error": found["values"]}
+        return empty_samples(problem, plan.kind)
     inner = copy.copy(method)
     inner.progress = False
     numbers = example_ids(ids, examples)
     stdev = noise_table(problem, plan.noise, plan.stdev)
-    if target is None:  # every draw explains the same class
-        target = pinned_target(inner, problem, versus)
+    clean = at_input(inner, problem, target, versus)  # every draw explains the same class
+    target = clean.target
     moments = _Moments(problem, plan.kind)
     for first_example in range(0, examples, _BLOCK):
         part = np.arange(first_example, min(first_example + _BLOCK, examples))
@@ -43,16 +45,28 @@ def smooth(
             moments.add(att, part, first, count)
             done = first_example * plan.draws + len(part) * first
             progress.advance(len(part) * count, examples * plan.draws - done)
-    return moments.finish(plan, target if target is not None else att.target, att.engine, kit)
+    found = moments.finish(plan, att.engine)
+    if not inner.uses_baseline:
+        found["output"] = clean.output
+    return found | {"target": target}
 
 
-def pinned_target(inner: Any, problem: Problem, versus: Any) -> Any:
-    """The class predicted at the input itself."""
+def at_input(inner: Any, problem: Problem, target: Any, versus: Any) -> Any:
+    """Saliency at the inputs themselves, with the model and the output of ``inner``: its class and its scalar."""
     from .methods.saliency import Saliency
 
     plain = Saliency(inner.model, output=inner.output, output_axis=inner.output_axis, output_key=inner.output_key)
     inputs = problem.assemble(problem.members)
-    return plain(inputs, versus=versus, args=problem.args, kwargs=problem.kwargs).target
+    with quiet_examples():
+        return plain(inputs, target, versus=versus, args=problem.args, kwargs=problem.kwargs)
+
+
+@contextmanager
+def quiet_examples() -> Iterator[None]:
+    """Without the warnings that number examples: these calls' are not the caller's, or not the last word."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\d+ of \d+ examples")
+        yield
 
 
 def repeated_arguments(problem: Problem, index: NDArray[np.int64]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -112,7 +126,17 @@ def _draws(
         bases = [base if base.shape[0] == 1 else take(base, index) for base in problem.bases]
         options["baseline"] = problem.restore(bases)
     options["args"], options["kwargs"] = repeated_arguments(problem, index)
-    return inner(problem.assemble(members), _rows_of(target, index, problem.examples), **options)
+    options["ids"] = np.repeat(ids[part] * plan.draws, count) + np.tile(np.arange(first, first + count), len(part))
+    if isinstance(inner.model, FunctionModel):
+        inner = copy.copy(inner)
+        inner.model = _told_of(inner.model, kit.table(index))
+    with quiet_examples():
+        return inner(problem.assemble(members), _rows_of(target, index, problem.examples), **options)
+
+
+def _told_of(model: FunctionModel, examples: Any) -> FunctionModel:
+    """``model`` with the caller's example numbers ``examples`` (R,) in place of those of the draws."""
+    return FunctionModel(lambda points, index, scalars: model.value_and_gradient(points, examples[index], scalars))
 
 
 class _Moments:
@@ -124,7 +148,7 @@ class _Moments:
         names = [accumulator_name(dtype_name(x)) for x in problem.inputs]
         shapes = [tuple(x.shape) for x in problem.inputs]
         self.mean = [problem.kit.zeros(s, n) for s, n in zip(shapes, names, strict=True)]
-        self.deviation = [problem.kit.zeros(s, n) for s, n in zip(shapes, names, strict=True)]
+        self.deviation = [problem.kit.zeros(s, "float64") for s in shapes]
         fields = ("gap", "output", "baseline_output", "evaluations", "error", "converged")
         self.totals = {field: np.zeros(problem.examples) for field in fields}
 
@@ -140,17 +164,19 @@ class _Moments:
                 mean, deviation = self.mean[t][begin:end], self.deviation[t][begin:end]
                 before = v - mean
                 mean += before / (first + j + 1)
-                deviation += before * (v - mean)
+                deviation += self.problem.kit.cast(before, "float64") * (v - mean)
         for field, total in self.totals.items():
             total[begin:end] += np.asarray(getattr(att, field), np.float64).reshape(len(part), count).sum(1)
 
-    def finish(self, plan: SamplePlan, target: Any, engine: str, kit: Any) -> dict[str, Any]:
+    def finish(self, plan: SamplePlan, engine: str) -> dict[str, Any]:
         """The fields of the `Attribution`."""
-        n = plan.draws
+        n, kit = plan.draws, self.problem.kit
         with np.errstate(invalid="ignore", divide="ignore"):
             scale = np.sqrt(1.0 / np.float64(n * (n - 1))) if n > 1 else np.nan
             errors = [deviation**0.5 * float(scale) for deviation in self.deviation]
-        values = [d / n for d in self.deviation] if self.kind == "variance" else self.mean
+        values = self.mean
+        if self.kind == "variance":
+            values = [kit.cast(d / n, dtype_name(m)) for d, m in zip(self.deviation, self.mean, strict=True)]
         output = self.totals["output"] / n
         spread = np.sum([_sums(abs(error)) for error in errors], axis=0)
         norm = np.sum([_sums(abs(value)) for value in values], axis=0)
@@ -161,12 +187,11 @@ class _Moments:
         met = self.totals["converged"] == n
         return {
             "values": self.problem.restore(values),
-            "standard_error": None if self.kind == "variance" else self.problem.restore(errors),
+            "standard_error": standard_errors(self.problem, self.kind, errors),
             "gap": kit.report(gap),
             "evaluations": kit.report(self.totals["evaluations"].astype(np.int64)),
             "output": kit.report(output),
             "baseline_output": kit.report(self.totals["baseline_output"] / n),
-            "target": target,
             "engine": engine,
             "error": certificate["error"],
             "converged": kit.report(np.asarray(certificate["converged"]) & met),

@@ -19,7 +19,9 @@ __all__ = ["run", "table"]
 NAMES = {
     "saliency": "Saliency",
     "input_x_gradient": "InputXGradient",
+    "smooth": "SmoothGrad",
     "integrated": "IntegratedGradients",
+    "expected": "ExpectedGradients",
     "versus": "IntegratedGradients, versus {rival}",
     "from_rival": "IntegratedGradients, from a real {rival}",
 }
@@ -33,7 +35,7 @@ def run(out: str | Path, seed: int = 0, say: Callable[[str], None] = lambda line
     out : path
         Folder of the page, made where it is missing.
     seed : int
-        Of the training.
+        Of the training, of the noise and of the sample of training digits.
     say : callable
         Takes each line of the report.
 
@@ -59,7 +61,7 @@ def run(out: str | Path, seed: int = 0, say: Callable[[str], None] = lambda line
         network = train(data, seed)
         share = accuracy(network, data)
         say(f"it reads {share:.1%} of {len(data.x_test)} unseen digits correctly; explaining four of them\n")
-        examples = explain(network, data)
+        examples = explain(network, data, seed)
         picture = _picture(network, data, examples[0])
     for line in table(examples):
         say(line)

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 PAIRS = {3: 8, 4: 9, 7: 1, 5: 6}
 """The digits that are explained, each with the digit it is most easily taken for."""
 TOLERANCE = 0.01
-REFERENCE_POINTS = 2048
+DRAWS = 100
+"""Of SmoothGrad."""
+REFERENCES = 100
+"""Training images that ExpectedGradients starts from; each is drawn twice."""
+CHECK_STEPS, CHECK_DRAWS, CHECK_ROUNDS = 2048, 4096, 80
+"""Gradients by which the error bars are checked: of the integral, of SmoothGrad, and of each of `REFERENCES`."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,12 @@ class Example:
     maps: dict[str, Map]
 
 
-def explain(network: torch.nn.Module, data: Split) -> list[Example]:
+def explain(network: torch.nn.Module, data: Split, seed: int = 0) -> list[Example]:
     """Every digit of `PAIRS`, explained by every method, one batch a method.
 
-    The maps are named saliency, input_x_gradient, integrated, versus (against the look-alike) and from_rival (the same,
-    starting from the nearest training image of the look-alike).
+    The maps are named saliency, input_x_gradient, smooth, integrated, expected, versus (integrated, against the
+    look-alike) and from_rival (the same, starting from the nearest training image of the look-alike). ``seed`` is that
+    of the noise of smooth and of the training images that expected starts from.
     """
     import fastattr as fa
 
@@ -63,19 +69,27 @@ def explain(network: torch.nn.Module, data: Split) -> list[Example]:
     images = torch_of(data.x_test[[typical(network, data, d) for d in digits]])
     nearest = torch_of(np.stack([nearest_of(network, data, x, r) for x, r in zip(images.numpy(), rivals, strict=True)]))
     integrated = fa.IntegratedGradients(network, steps="auto", tolerance=TOLERANCE)
-    reference = fa.IntegratedGradients(network, steps=REFERENCE_POINTS, rule="midpoint")
-    calls: dict[str, tuple[Callable[..., Attribution], dict[str, Any]]] = {
-        "saliency": (fa.Saliency(network), {}),
-        "input_x_gradient": (fa.InputXGradient(network), {}),
-        "integrated": (integrated, {}),
-        "versus": (integrated, {"versus": rivals}),
-        "from_rival": (integrated, {"versus": rivals, "baseline": nearest}),
+    references = torch_of(sample(data, seed))
+    exact = fa.IntegratedGradients(network, steps=CHECK_STEPS, rule="midpoint")
+    # the map's draws, and many others to check it by
+    smooth = fa.SmoothGrad(network, samples=DRAWS, seed=seed)
+    smooth_check = fa.SmoothGrad(network, samples=CHECK_DRAWS, seed=seed + 1)
+    expected = fa.ExpectedGradients(network, references, samples=2 * REFERENCES, seed=seed)
+    expected_check = fa.ExpectedGradients(network, references, samples=CHECK_ROUNDS * REFERENCES, seed=seed + 1)
+    calls: dict[str, tuple[Callable[..., Attribution], Callable[..., Attribution] | None, dict[str, Any]]] = {
+        "saliency": (fa.Saliency(network), None, {}),
+        "input_x_gradient": (fa.InputXGradient(network), None, {}),
+        "smooth": (smooth, smooth_check, {}),
+        "integrated": (integrated, exact, {}),
+        "expected": (expected, expected_check, {}),
+        "versus": (integrated, exact, {"versus": rivals}),
+        "from_rival": (integrated, exact, {"versus": rivals, "baseline": nearest}),
     }
     maps: dict[str, list[Map]] = {}
-    for name, (method, options) in calls.items():
+    for name, (method, reference, options) in calls.items():
         method(images, target=digits, **options)  # the first call pays for what torch and the engine set up
         attribution = method(images, target=digits, **options)
-        truth = to_numpy(reference(images, target=digits, **options).values) if method is integrated else None
+        truth = None if reference is None else to_numpy(reference(images, target=digits, **options).values)
         maps[name] = [_map(attribution, truth, i) for i in range(len(digits))]
     return [
         Example(d, PAIRS[d], _picture(images[i]), _picture(nearest[i]), {name: maps[name][i] for name in maps})
@@ -90,6 +104,12 @@ def typical(network: torch.nn.Module, data: Split, digit: int) -> int:
         raise RuntimeError(f"the network reads no {digit} of the test part correctly")
     distance = ((data.x_test[right] - data.x_train[data.y_train == digit].mean(axis=0)) ** 2).sum(axis=(1, 2, 3))
     return int(right[distance.argmin()])
+
+
+def sample(data: Split, seed: int) -> NDArray[np.float32]:
+    """`REFERENCES` training images, none twice."""
+    chosen = np.random.default_rng(seed).choice(len(data.x_train), REFERENCES, replace=False)
+    return np.asarray(data.x_train[chosen])
 
 
 def nearest_of(network: torch.nn.Module, data: Split, image: NDArray[Any], digit: int) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ import math
 
 from ..visualize import shared_scale
 from . import svg
-from .examples import TOLERANCE, Example, Map
+from .examples import CHECK_DRAWS, CHECK_ROUNDS, CHECK_STEPS, DRAWS, REFERENCES, TOLERANCE, Example, Map
 from .style import CSS
 
 FOR = '<span class="for-word">orange</span>'
@@ -18,6 +18,48 @@ CODE = """import fastattr as fa
 attribution = fa.IntegratedGradients(model)(images, target={digit}, versus={rival})
 attribution.save("why.png")      # the maps; .npz keeps every number
 print(attribution.error)         # the error bar of each image"""
+
+
+METHODS = {
+    "saliency": (
+        "Saliency",
+        "The gradient: would a little more ink here raise the score? It colours empty paper too.",
+        "One gradient, nothing is estimated: no error bar.",
+    ),
+    "input_x_gradient": (
+        "Input &times; gradient",
+        "Counts the gradient only where there is ink, but at this one image, where the network may be saturated.",
+        "One gradient: no error bar.",
+    ),
+    "smooth": (
+        "SmoothGrad",
+        f"The mean saliency of {DRAWS} noisy copies: what hangs on a hair&rsquo;s breadth averages out.",
+        "Bar: the standard error of that mean, how far other noise would typically move it.",
+    ),
+    "integrated": (
+        "Integrated gradients",
+        "Follow the image from empty paper to full ink and add up what each pixel contributes on the way.",
+        "Bar: an estimate of how far the sum is from the integral.",
+    ),
+    "expected": (
+        "Expected gradients",
+        f"The same on the way from {REFERENCES} images, a sample of the training digits, in place of empty paper: "
+        "missing ink can speak too.",
+        "Bar: the standard error over the draws.",
+    ),
+}
+"""Title, what the method does, what its error bar means."""
+
+LABELS = {
+    "saliency": "Saliency",
+    "input_x_gradient": "Input &times; gradient",
+    "smooth": "SmoothGrad",
+    "integrated": "Integrated gradients",
+    "expected": "Expected gradients",
+    "versus": "Integrated, against a look-alike",
+    "from_rival": "The same, from a real look-alike",
+}
+"""Of the table's parts."""
 
 
 def render(examples: list[Example], share: float, tested: int, picture: bytes = b"") -> str:
@@ -82,47 +124,76 @@ def _versus(e: Example) -> str:
 def _methods(examples: list[Example]) -> str:
     rows = []
     for e in examples:
-        names = ("saliency", "input_x_gradient", "integrated")
-        scale = shared_scale(*(e.maps[n].values for n in names), percentile=99)
-        figures = [svg.digit(e.image, f"handwritten {e.digit}")] + [_map(e, e.maps[n], scale) for n in names]
-        captions = [f"A {e.digit}", "Saliency", "Input &times; gradient", "Integrated gradients"]
-        cells = "\n".join(_figure(f, c, "") for f, c in zip(figures, captions, strict=True))
-        unit = "score per pixel; saliency: per unit of ink"
+        scale = shared_scale(*(e.maps[name].values for name in METHODS), percentile=99)
+        cells = [_figure(svg.digit(e.image, f"handwritten {e.digit}"), f"A {e.digit}", "")]
+        for name, (title, _, _) in METHODS.items():
+            m = e.maps[name]
+            bar = f"&plusmn;&thinsp;{m.error:.1%}" if not math.isnan(m.error) else "no error bar"
+            cells.append(_figure(_map(e, m, scale), title.removesuffix(" gradients"), bar))
+        unit = "score per pixel; saliency and SmoothGrad: per unit of ink"
         legend = _legend(scale, f"against {e.digit}", f"for {e.digit}", unit)
-        rows.append(f'<div class="row four">\n{cells}\n</div>\n{legend}')
-    return f"""<h2>Three methods, three questions</h2>
-<p><b>Saliency</b> is the gradient: would a little more ink here raise the score? It also colours empty paper.
-<b>Input &times; gradient</b> counts that only where there is ink, but still looks at this one image alone, where the
-network may already be saturated. <b>Integrated gradients</b> follow the image from empty paper to full ink and add up
-what each pixel contributes on the way. Only these must add up to the change of the score, and only these carry an error
-bar. Colours of one row share one scale.</p>
+        rows.append(f'<div class="row six">\n{"".join(cells)}\n</div>\n{legend}')
+    terms = "\n".join(f"<dt>{title}</dt><dd>{what} <span>{bar}</span></dd>" for title, what, bar in METHODS.values())
+    return f"""<h2>Five methods, five questions</h2>
+<p>Each method asks the network something else, and only some can say how far their answer may be trusted. Colours of
+one row share one scale.</p>
+<dl>
+{terms}
+</dl>
 {"".join(rows)}"""
 
 
 def _trust(examples: list[Example]) -> str:
-    labels = {"integrated": "for {d}", "versus": "{d}, not {r}", "from_rival": "{d}, not {r}, from a real {r}"}
-    lines = []
-    ratios = [m.true_error / m.error for e in examples for m in e.maps.values() if m.error > 0]
-    covered, worst = sum(ratio <= 1 for ratio in ratios), max(ratios, default=0.0)
+    integrals = [e.maps[name] for e in examples for name in ("integrated", "versus", "from_rival")]
+    sampled = [e.maps[name] for e in examples for name in ("smooth", "expected")]
+    worst = max((m.true_error / m.error for m in integrals if m.error > 0), default=0.0)
     missed = "" if worst <= 1 else f", and where it was not, the error was at most {worst:.2f} times the bar"
-    for e in examples:
-        for name, label in labels.items():
-            m = e.maps[name]
-            cells = (label.format(d=e.digit, r=e.rival), f"{m.error:.2%}", f"{m.true_error:.2%}", _number(m.gap, 3))
-            more = (str(m.evaluations), f"{m.milliseconds:.1f} ms")
-            lines.append("<tr>" + "".join(f"<td>{c}</td>" for c in cells + more) + "</tr>")
-    head = ("explained", "error bar", "true error", "gap", "gradients", "time")
+    smooth, expected = (
+        sum(e.maps[name].true_error for e in examples) / sum(e.maps[name].error for e in examples)
+        for name in ("smooth", "expected")
+    )
+    head = ("method", "digit", "error bar", "true error", "gap", "gradients", "time")
     return f"""<h2 id="bar">How sure is the error bar?</h2>
 <p>Integrated gradients are an integral, and a computer can only sum a finite number of gradients. How many are enough
 differs from image to image, so each is given more, 15, 31, 63 and so on, until two things hold: the last doubling moved
 the map by at most {TOLERANCE:.0%} of its size, and the pixels add up to the change of the score to within half of that.
 The larger of the two is the error bar. The <em>gap</em> is what is missing in the sum: a map cannot be more exact than
 that, whatever else it claims.</p>
-<p>The bar is an estimate with two witnesses, not a proof. To check it, every map here was computed once more with 2,048
-gradients: the bar was above the true error in {covered} of {len(ratios)}{missed}. It speaks of the arithmetic alone.
-Whether the network is right, or the starting point a fair one, it cannot say.</p>
+<p>The bar is an estimate with two witnesses, not a proof. To check it, every map here was computed once more with
+{CHECK_STEPS:,} gradients: the bar was above the true error in {_covered(integrals)} of {len(integrals)}{missed}. It
+speaks of the arithmetic alone. Whether the network is right, or the starting point a fair one, it cannot say.</p>
+<p>SmoothGrad and expected gradients are means of random draws, and their bar is the standard error of that mean: the
+size of error to expect, not a bound. Against {CHECK_DRAWS:,} and {CHECK_ROUNDS * REFERENCES:,} other draws the true
+error was above it in {len(sampled) - _covered(sampled)} of {len(sampled)} maps, and on average {smooth:.0%} of it
+for SmoothGrad and {expected:.0%} for expected gradients, whose draws are spread evenly along the way and do better
+than the independent ones that the bar assumes.</p>
 <div class="scroll"><table><thead><tr>{"".join(f"<th>{h}</th>" for h in head)}</tr></thead>
-<tbody>{"".join(lines)}</tbody></table></div>"""
+{"".join(_lines(examples, name, label) for name, label in LABELS.items())}</table></div>
+<p class="small">Time is that of the batch of {len(examples)} digits, shared out.</p>"""
+
+
+def _covered(maps: list[Map]) -> int:
+    return sum(m.true_error <= m.error for m in maps)
+
+
+def _lines(examples: list[Example], name: str, label: str) -> str:
+    """One body of the table: a method and its line for each digit, or one line where there is nothing to tell apart."""
+    shown = examples[:1] if math.isnan(examples[0].maps[name].error) else examples
+    lines = []
+    for e in shown:
+        m = e.maps[name]
+        which = f"{e.digit}, not {e.rival}" if name in ("versus", "from_rival") else str(e.digit)
+        if len(shown) < len(examples):
+            which = ", ".join(str(other.digit) for other in examples)
+        bars = [_share(m.error), _share(m.true_error), "&ndash;" if math.isnan(m.gap) else _number(m.gap, 3)]
+        cells = [which, *bars, str(m.evaluations), f"{m.milliseconds:.1f} ms"]
+        lines.append("".join(f"<td>{c}</td>" for c in cells))
+    first = f'<th scope="rowgroup" rowspan="{len(shown)}">{label}</th>'
+    return f"<tbody><tr>{first}{'</tr><tr>'.join(lines)}</tr></tbody>\n"
+
+
+def _share(value: float) -> str:
+    return "&ndash;" if math.isnan(value) else f"{value:.2%}"
 
 
 def _code(e: Example, picture: bytes) -> str:

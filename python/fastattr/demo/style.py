@@ -45,7 +45,14 @@ figcaption b { color: var(--ink); font-weight: 600; display: block; }
 .row { display: grid; gap: 1.75rem; margin: 1.75rem 0 0; align-items: start; }
 .hero { grid-template-columns: 1fr 1.6fr 1.3fr; }
 .three { grid-template-columns: repeat(3, 1fr); }
-.four { grid-template-columns: repeat(4, 1fr); }
+.six { grid-template-columns: repeat(6, 1fr); gap: 1.25rem; }
+.six figcaption { font-size: .8125rem; }
+dl {
+  display: grid; grid-template-columns: max-content 1fr; gap: .7rem 1.75rem; max-width: 56rem; margin: 1.5rem 0 2.5rem;
+}
+dt { font: 600 .9375rem/1.7 system-ui, -apple-system, "Segoe UI", sans-serif; }
+dd { margin: 0; }
+dd span { color: var(--soft); }
 .facts { font-size: .95rem; align-self: center; }
 .facts p { margin: 0 0 .9rem; }
 .facts .number { font: 600 2.4rem/1 system-ui, sans-serif; display: block; font-variant-numeric: tabular-nums; }
@@ -54,12 +61,14 @@ figcaption b { color: var(--ink); font-weight: 600; display: block; }
   height: .75rem; width: 13rem; border: 1px solid var(--line); flex: none;
   background: linear-gradient(to right, var(--against), var(--paper), var(--for));
 }
-.small { font-size: .875rem; color: var(--soft); }
+.small { font-size: .875rem; color: var(--soft); margin-top: .75rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin-top: 1.25rem; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem 1.1rem .4rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; color: var(--soft); font-size: .8125rem; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child { text-align: left; }
+tbody th { color: var(--ink); font-size: .875rem; vertical-align: top; white-space: normal; min-width: 8rem; }
+tbody tr:last-child > *, tbody th { border-bottom-color: var(--soft); }
 pre {
   background: var(--paper); border: 1px solid var(--line); border-radius: 6px; padding: 1.1rem 1.3rem; overflow-x: auto;
   font: .9rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace; max-width: 46rem;
@@ -69,7 +78,10 @@ code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
   h1 { font-size: 2rem; }
   .hero { grid-template-columns: 1fr 1.6fr; }
   .facts { grid-column: 1 / -1; }
-  .four { grid-template-columns: repeat(2, 1fr); }
+  .six { grid-template-columns: repeat(3, 1fr); }
+  .legend { flex-wrap: wrap; }
   .bar { width: 8rem; }
+  dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: .9rem; }
 }
 """

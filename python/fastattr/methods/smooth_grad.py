@@ -10,6 +10,7 @@ from ..sampling import SamplePlan, explain_samples
 from ..smoothing import smooth
 from .base import GradientMethod, check_samples, check_spread
 from .input_x_gradient import InputXGradient
+from .path_integrated_gradients import PathIntegratedGradients
 from .saliency import Saliency
 
 KINDS = ("mean", "squared", "variance")
@@ -103,5 +104,9 @@ class SmoothGrad(GradientMethod):
         check_spread("noise", self.noise)
         if self.stdev is not None:
             check_spread("stdev", self.stdev)
+        if isinstance(self.method, PathIntegratedGradients) and not callable(self.method.path):
+            raise ValueError(
+                "model_or_method: a polyline ends at the input, so it cannot be noised; pass a callable path"
+            )
         if self.kind not in KINDS:
             raise ValueError(f"kind: expected one of {KINDS}, got {self.kind!r}")

@@ -64,7 +64,7 @@ def repeat(value: Any, examples: int, index: torch.Tensor) -> Any:
     def pick(leaf: Any) -> Any:
         if isinstance(leaf, _PerExample):
             return leaf.tensor.index_select(0, index)
-        return shared(leaf) if isinstance(leaf, torch.Tensor) else leaf
+        return shared(leaf) if isinstance(leaf, (torch.Tensor, np.ndarray)) else leaf
 
     return _map(mark(value, examples, index.device), pick) if value else value
 
