@@ -20,6 +20,7 @@ test: $(READY)  ## run the tests; PYTEST_ARGS="-k name -x" goes to pytest
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 bench: $(READY)  ## compare with Captum, speed and memory; BENCH_ARGS goes to it
+	@$(PIP) install --no-build-isolation -e '.[bench]'
 	$(PY) -m benchmarks $(BENCH_ARGS)
 
 # ---- the environment ---------------------------------------------------------
@@ -33,7 +34,7 @@ define install
 @echo "installing the requirements into $(VENV) (minutes the first time)"
 @$(PIP) install -r requirements-dev.txt
 @echo "building and installing fastattr, editable"
-@$(PIP) install --no-build-isolation -e '.[bench,demo,plot,test]'
+@$(PIP) install --no-build-isolation -e '.[demo,plot,test]'
 endef
 
 define compile
