@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import NamedTuple
 
 import pytest
@@ -28,3 +29,10 @@ def trained_digits() -> Trained:
     x, y = torch.from_numpy(split.x_train), torch.from_numpy(split.y_train)
     models = {name: train(digits_cnn(getattr(torch.nn, name)), x, y) for name in ("ReLU", "GELU")}
     return Trained(models, torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_interrupts() -> None:
+    """A job that a shell started in the background ignores SIGINT, and so would every test and process of it."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
