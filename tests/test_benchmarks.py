@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from dataclasses import replace
@@ -114,8 +115,13 @@ def test_memory_counts_peaks_and_not_what_was_allocated_before(measure) -> None:
     def peak_inside() -> np.ndarray:
         return MEGABYTES_64()[:1].copy()  # the 64 MB are gone when it returns
 
-    memory.return_freed_memory()
-    assert measure(MEGABYTES_64).peak == pytest.approx(64e6, rel=0.1)
+    # what earlier tests left may be freed meanwhile, which hides growth and never adds any: the largest of three counts
+    found = []
+    for _ in range(3):
+        gc.collect()
+        memory.return_freed_memory()
+        found.append(measure(MEGABYTES_64).peak)
+    assert max(found) == pytest.approx(64e6, rel=0.1)
     if measure is memory.growth and memory.reset_high_water_mark():
         assert measure(peak_inside).peak == pytest.approx(64e6, rel=0.1)
     del kept
