@@ -98,7 +98,8 @@ typedef struct {
     X(store, "model outputs of all rows")                               \
     X(measure, "per example: norms, sum and change of the attribution") \
     X(finish, "attribution = accumulator * (input - base)")             \
-    X(spread, "standard errors, and their sums per example")
+    X(spread, "standard errors, and their sums per example")            \
+    X(gemm, "matrix product")
 
 typedef struct {
     DLTensor *out;         /* (R, D) T                                        */
@@ -212,6 +213,15 @@ typedef struct {
     int multiply;
     int absolute;
 } fa_finish_args;
+
+typedef struct {
+    DLTensor *out;     /* (M, N) T: float32 or float64     */
+    const DLTensor *a; /* (M, K) T, or (K, M) if transpose_a */
+    const DLTensor *b; /* (K, N) T, or (N, K) if transpose_b */
+    int transpose_a;
+    int transpose_b;
+    int accumulate; /* out += */
+} fa_gemm_args;
 
 /* A backend: one function per operation. `stream` is a cudaStream_t on CUDA and NULL on
  * the CPU. Operations only enqueue and never allocate; only `download` waits. */

@@ -41,5 +41,7 @@ PyObject *fa_py_drawn_references(PyObject *module, PyObject *args);
 PyObject *fa_py_philox(PyObject *module, PyObject *args);
 PyObject *fa_py_normal(PyObject *module, PyObject *bits);
 PyObject *fa_py_noisy(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *fa_py_gemm(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *fa_py_use_blas(PyObject *module, PyObject *wanted);
 
 #endif /* FA_CORE_H */

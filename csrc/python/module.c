@@ -74,6 +74,11 @@ static PyMethodDef methods[] = {
      PyDoc_STR("noisy(out, input, ids, stdev, draws, seed, member, first, count) -> None")},
     {"drawn_references", fa_py_drawn_references, METH_VARARGS,
      PyDoc_STR("drawn_references(ids, draws, seed, references) -> (B, draws) int64")},
+    {"gemm", FA_KEYWORDS(fa_py_gemm),
+     PyDoc_STR("gemm(a, b, out, transpose_a=False, transpose_b=False, accumulate=False) -> None; "
+               "see fa_gemm_args of csrc/fastattr.h")},
+    {"use_blas", fa_py_use_blas, METH_O,
+     PyDoc_STR("use_blas(wanted) -> bool; whether products go through SciPy's BLAS from now on")},
     {"quadrature", fa_py_quadrature, METH_VARARGS,
      PyDoc_STR("quadrature(rule, n) -> (nodes, weights) on [0, 1]")},
     {"is_out_of_memory", is_out_of_memory, METH_O,
