@@ -60,8 +60,9 @@ class Path(NamedTuple):
     vertices : list
         x_0, ..., x_end in the form of x.
     units : int
-        Forward-units of this path: a forward is 1, a gradient 1. What x_0 costs for all classes together, its forward
-        and df_t/dx, is not among them, and neither is the integral of ``path="straight"``.
+        Forward-units of this path: a forward is 1, a gradient 1. Not among them: what x_0 costs for all classes
+        together, its forward and df_t/dx; forwards without a gradient, which look where a path of m steps has ended;
+        the integral of ``path="straight"``.
     """
 
     values: Any
@@ -127,10 +128,11 @@ def agi_path(
         outputs = model.value(_like(x, now))
         reached = _arrived(outputs, target, goal, direction)
         last = steps == max_steps
-        if steps > 0:  # the forward, and the two gradients that were asked for along with it
-            units += 3 if not last else 2 if rule == "trapezoid" and path == "iterate" else 1
+        climbs = 0 if direction == "untargeted" else 1  # untargeted paths climb along the gradient of f_t itself
+        if steps > 0:  # a forward, and what is asked for along with it: df_t/dx, and the gradient that is climbed
+            units += 2 + climbs if not last else 2 if rule == "trapezoid" and path == "iterate" else 0
         elif not last:
-            units += 1
+            units += climbs
         stalled = False
         if reached or last:
             break
@@ -255,7 +257,7 @@ def _direction(model: Classifier, x: Any, now: Parts, target: int, goal: int, st
         rise, fall = _parts(model.gradient(at, goal)), _parts(model.gradient(at, target))
         g = tuple(a - b for a, b in zip(rise, fall, strict=True))
     elif direction == "untargeted":
-        g = tuple(-a for a in _parts(climbed(at, target)))
+        g = tuple(-a for a in _parts(model.gradient(at, target)))
     else:
         g = _parts(climbed(at, goal))
     if step == "sign":
