@@ -99,7 +99,13 @@ typedef struct {
     X(measure, "per example: norms, sum and change of the attribution") \
     X(finish, "attribution = accumulator * (input - base)")             \
     X(spread, "standard errors, and their sums per example")            \
-    X(gemm, "matrix product")
+    X(gemm, "matrix product")                                           \
+    X(place, "the points of adversarial paths, and whose they are")     \
+    X(arrive, "which paths are where they were to go")                  \
+    X(total, "sums over features, of values or of their squares")       \
+    X(ascend, "one step of every path, and its contribution")           \
+    X(contribute, "contribution of the last step alone")                \
+    X(combine, "the sum over the paths of each example")
 
 typedef struct {
     DLTensor *out;         /* (R, D) T                                        */
@@ -222,6 +228,8 @@ typedef struct {
     int transpose_b;
     int accumulate; /* out += */
 } fa_gemm_args;
+
+#include "climb.h" /* the arguments of place, arrive, total, ascend, contribute, combine */
 
 /* A backend: one function per operation. `stream` is a cudaStream_t on CUDA and NULL on
  * the CPU. Operations only enqueue and never allocate; only `download` waits. */

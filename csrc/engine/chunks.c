@@ -19,8 +19,8 @@ static fa_status run_chunk(fa_chunks *chunks, const fa_steps *steps, int64_t fir
                             .points = points,
                             .index = chunks->index,
                             .scalars = chunks->scalars,
-                            .scalar_count = 1,
-                            .remaining = remaining,
+                            .scalar_count = chunks->scalar_count,
+                            .remaining = chunks->unfinished > 0 ? chunks->unfinished : remaining,
                             .gradients = gradients};
     FA_TRY(model->evaluate(model->self, &batch, &answer, error));
     const fa_status status = steps->consume(steps->context, &answer, first, count, error);

@@ -9,11 +9,13 @@ typedef struct {
     const fa_backend *backend;
     void *stream;
     const fa_model *model;
-    int64_t inputs;   /* T                                                           */
-    DLTensor *points; /* (T): (rows, D)                                              */
-    int64_t *index;   /* (rows)                                                      */
-    int64_t *scalars; /* (rows, 2)                                                   */
-    int64_t rows;     /* at most so many a chunk; lowered when memory runs out       */
+    int64_t inputs;       /* T                                                           */
+    DLTensor *points;     /* (T): (rows, D)                                              */
+    int64_t *index;       /* (rows)                                                      */
+    int64_t *scalars;     /* (Q, rows, 2)                                                */
+    int64_t rows;         /* at most so many a chunk; lowered when memory runs out       */
+    int64_t scalar_count; /* Q */
+    int64_t unfinished;   /* what the model is told to remain, where that is not rows; or 0 */
 } fa_chunks;
 
 /* Rows first .. first + count - 1 of a pass. */

@@ -179,7 +179,8 @@ DLTensor *fa_call_buffers(fa_call *call, PyObject *tuple, const char *name, cons
 }
 
 int fa_call_chunks(fa_call *call, fa_chunks *out, PyObject *points, PyObject *index,
-                   PyObject *scalars, int64_t rows, const DLTensor *inputs, int64_t count)
+                   PyObject *scalars, int64_t rows, int64_t pairs, const DLTensor *inputs,
+                   int64_t count)
 {
     fa_error error;
     if (rows < 1 || rows > FA_MOST_ROWS) {
@@ -188,11 +189,12 @@ int fa_call_chunks(fa_call *call, fa_chunks *out, PyObject *points, PyObject *in
     }
     out->inputs = count;
     out->rows = rows;
+    out->scalar_count = 1;
     out->points = fa_call_buffers(call, points, "points", inputs, count, rows);
     if (out->points == NULL) return -1;
     out->index = fa_call_table(call, index, "index", 1, fa_int64, rows);
     if (out->index == NULL) return -1;
-    out->scalars = fa_call_table(call, scalars, "scalars", 1, fa_int64, 2 * rows);
+    out->scalars = fa_call_table(call, scalars, "scalars", 1, fa_int64, 2 * pairs);
     if (out->scalars == NULL) return -1;
     const fa_status status = fa_backend_for(&out->backend, inputs[0].device, &error);
     if (status != FA_OK) fa_raise(call->state, status, &error);

@@ -56,9 +56,11 @@ DLTensor *fa_call_sums(fa_call *call, PyObject *tuple, const char *name, const D
 DLTensor *fa_call_buffers(fa_call *call, PyObject *tuple, const char *name, const DLTensor *inputs,
                           int64_t count, int64_t rows);
 
-/* The buffers of the chunk loop, and the backend of the call's device. 0 or -1. */
+/* The buffers of the chunk loop, and the backend of the call's device. `pairs` is the size of
+ * `scalars`: one pair of classes for every row and scalar. 0 or -1. */
 int fa_call_chunks(fa_call *call, fa_chunks *out, PyObject *points, PyObject *index,
-                   PyObject *scalars, int64_t rows, const DLTensor *inputs, int64_t count);
+                   PyObject *scalars, int64_t rows, int64_t pairs, const DLTensor *inputs,
+                   int64_t count);
 
 /* Run `engine(job)` with the GIL released and a callback model. 0, or -1 with an exception. */
 int fa_call_run(fa_call *call, fa_chunks *chunks, PyObject *evaluate,

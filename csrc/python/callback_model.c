@@ -148,10 +148,11 @@ static int ask(fa_callback_model *self, const fa_batch *batch, fa_evaluation *ou
     int result = -1;
     PyObject *answer = NULL;
     PyObject *rows = PyLong_FromLongLong(batch->rows);
+    PyObject *gradients = PyLong_FromLongLong(batch->gradients ? batch->scalar_count : 0);
     PyObject *remaining = PyLong_FromLongLong(batch->remaining);
-    if (rows == NULL || remaining == NULL) goto done;
+    if (rows == NULL || gradients == NULL || remaining == NULL) goto done;
     if (PyErr_CheckSignals() < 0) goto done; /* Ctrl-C between chunks */
-    PyObject *const args[3] = {rows, batch->gradients ? Py_True : Py_False, remaining};
+    PyObject *const args[3] = {rows, gradients, remaining};
     answer = PyObject_Vectorcall(self->callable, args, 3, NULL);
     if (answer == NULL) goto done;
     result = borrow_answer(self, answer, batch, out);
@@ -159,6 +160,7 @@ static int ask(fa_callback_model *self, const fa_batch *batch, fa_evaluation *ou
 done:
     Py_XDECREF(answer);
     Py_XDECREF(remaining);
+    Py_XDECREF(gradients);
     Py_XDECREF(rows);
     return result;
 }

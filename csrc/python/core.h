@@ -36,6 +36,8 @@ PyObject *fa_py_integrate_plan(PyObject *module, PyObject *args, PyObject *kwarg
 PyObject *fa_py_quadrature(PyObject *module, PyObject *args);
 PyObject *fa_py_sample(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_sample_scratch(PyObject *module, PyObject *args);
+PyObject *fa_py_ascend(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *fa_py_ascend_plan(PyObject *module, PyObject *args);
 PyObject *fa_py_forward(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_drawn_references(PyObject *module, PyObject *args);
 PyObject *fa_py_philox(PyObject *module, PyObject *args);

@@ -50,7 +50,8 @@ static int borrow_all(fa_call *call, fa_integration *job, const arguments *a)
     }
     job->base = fa_call_bases(call, a->bases, "bases", inputs, T, B);
     if (job->base == NULL) return -1;
-    if (fa_call_chunks(call, &job->chunks, a->points, a->index, a->scalars, a->rows, inputs, T) < 0)
+    if (fa_call_chunks(call, &job->chunks, a->points, a->index, a->scalars, a->rows, a->rows,
+                       inputs, T) < 0)
         return -1;
     job->result = fa_call_sums(call, a->results, "results", inputs, T, job->schedule.levels);
     if (job->result == NULL) return -1;

@@ -68,6 +68,11 @@ static PyMethodDef methods[] = {
      PyDoc_STR("sample_scratch(examples, draws) -> bytes")},
     {"forward", FA_KEYWORDS(fa_py_forward),
      PyDoc_STR("forward(*, evaluate, bases, ...) -> rows; see csrc/engine/sample.h")},
+    {"ascend", FA_KEYWORDS(fa_py_ascend),
+     PyDoc_STR("ascend(*, evaluate, start, ...) -> (initial, final, total, steps, outcome, "
+               "predicted, gradients, units, rows); see csrc/engine/ascend.h")},
+    {"ascend_plan", fa_py_ascend_plan, METH_VARARGS,
+     PyDoc_STR("ascend_plan(rows, paths, slots) -> (pairs of scalars, scratch bytes)")},
     {"philox", fa_py_philox, METH_VARARGS, PyDoc_STR("philox(counter, key) -> four 32-bit words")},
     {"normal", fa_py_normal, METH_O, PyDoc_STR("normal(bits) -> the normal of a 32-bit word")},
     {"noisy", FA_KEYWORDS(fa_py_noisy),

@@ -53,7 +53,8 @@ static int borrow_all(fa_call *call, fa_sampling *job, const arguments *a)
                      (long long)job->base[0].shape[0]);
         return -1;
     }
-    if (fa_call_chunks(call, &job->chunks, a->points, a->index, a->scalars, a->rows, inputs, T) < 0)
+    if (fa_call_chunks(call, &job->chunks, a->points, a->index, a->scalars, a->rows, a->rows,
+                       inputs, T) < 0)
         return -1;
     if (a->starts != Py_None) {
         job->start = fa_call_buffers(call, a->starts, "starts", inputs, T, a->rows);
@@ -126,7 +127,7 @@ static int borrow_forward(fa_call *call, fa_forwarding *job, PyObject *const *a,
     int64_t T = 0;
     const DLTensor *const bases = job->base = fa_call_inputs(call, a[0], "bases", &T);
     if (bases == NULL) return -1;
-    if (fa_call_chunks(call, &job->chunks, a[1], a[2], a[3], rows, bases, T) < 0) return -1;
+    if (fa_call_chunks(call, &job->chunks, a[1], a[2], a[3], rows, rows, bases, T) < 0) return -1;
     const DLTensor *const target = fa_call_matrices(call, a[4], "target", 1, 0);
     if (target == NULL) return -1;
     const int64_t B = target->shape[0];

@@ -8,9 +8,11 @@
 from __future__ import annotations
 
 from ._core import BackendError
+from .adversarial import Adversarial, adversarial
 from .attribution import Attribution
 from .config import set_num_threads, show_config
 from .methods import (
+    AGI,
     ExpectedGradients,
     GradientShap,
     InputXGradient,
@@ -25,6 +27,8 @@ from .problem import shared
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AGI",
+    "Adversarial",
     "Attribution",
     "BackendError",
     "ExpectedGradients",
@@ -36,6 +40,7 @@ __all__ = [
     "Saliency",
     "SmoothGrad",
     "__version__",
+    "adversarial",
     "datasets",
     "set_num_threads",
     "shared",

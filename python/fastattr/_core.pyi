@@ -12,7 +12,7 @@ class BackendError(RuntimeError): ...
 
 def integrate(
     *,
-    evaluate: Callable[[int, bool, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
     inputs: tuple[Any, ...],
     bases: tuple[Any, ...],
     points: tuple[Any, ...],
@@ -49,7 +49,7 @@ def integrate_plan(rule: str, steps: int, adaptive: bool, examples: int) -> tupl
 def quadrature(rule: str, n: int, /) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def sample(
     *,
-    evaluate: Callable[[int, bool, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
     inputs: tuple[Any, ...],
     bases: tuple[Any, ...],
     points: tuple[Any, ...],
@@ -76,7 +76,7 @@ def sample(
 def sample_scratch(examples: int, draws: int, /) -> int: ...
 def forward(
     *,
-    evaluate: Callable[[int, bool, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
     bases: tuple[Any, ...],
     points: tuple[Any, ...],
     index: Any,
@@ -86,6 +86,47 @@ def forward(
     out: Any,
     rows: int,
 ) -> int: ...
+def ascend(
+    *,
+    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
+    start: tuple[Any, ...],
+    centre: tuple[Any, ...],
+    bounds: tuple[tuple[Any, ...], tuple[Any, ...]] | None,
+    at: tuple[Any, ...],
+    sums: tuple[Any, ...] | None,
+    steps: tuple[Any, ...] | None,
+    results: tuple[Any, ...] | None,
+    points: tuple[Any, ...],
+    index: Any,
+    scalars: Any,
+    scratch: Any,
+    plan: NDArray[np.int64],
+    rows: int,
+    paths: int,
+    slots: int,
+    max_steps: int,
+    step_size: float,
+    radius: float,
+    scale: float,
+    rule: str,
+    ascents: bool,
+    l2: bool,
+    restart: bool,
+    stop: bool,
+    keep_at: bool,
+    keep_sum: bool,
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int64],
+    NDArray[np.uint8],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    int,
+]: ...
+def ascend_plan(rows: int, paths: int, slots: int, /) -> tuple[int, int]: ...
 def philox(counter: tuple[int, int, int, int], key: tuple[int, int], /) -> tuple[int, int, int, int]: ...
 def normal(bits: int, /) -> float: ...
 def noisy(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .adversarial_paths import AdversarialPaths
 from .visualize.convert import to_numpy
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Attribution:
         The explained scalar at the input, f(x), and at the baseline, f(x').
     standard_error : as ``values``, or None
         Of sampled methods.
-    paths : Any
-        Of methods that report their paths, otherwise None.
+    paths : AdversarialPaths or None
+        Of AGI: every path's class, steps, end and gap.
     target : Any
         The explained class of each example, None where there is nothing to choose.
     method, engine : str
@@ -237,6 +238,8 @@ def _pack(value: Any, name: str, arrays: dict[str, NDArray[Any]]) -> Any:
     """A JSON skeleton of ``value``; its arrays go to ``arrays`` under names that it mentions."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, AdversarialPaths):
+        return {"paths": _pack(vars(value), name, arrays)}
     if isinstance(value, dict):
         return {"dict": [[_key(k, name), _pack(v, f"{name}.{k}", arrays)] for k, v in value.items()]}
     if isinstance(value, (tuple, list)):
@@ -261,4 +264,6 @@ def _unpack(node: Any, arrays: Any) -> Any:
         return arrays[node["array"]]
     if "tuple" in node:
         return tuple(_unpack(child, arrays) for child in node["tuple"])
+    if "paths" in node:
+        return AdversarialPaths(**_unpack(node["paths"], arrays))
     return {key: _unpack(child, arrays) for key, child in node["dict"]}

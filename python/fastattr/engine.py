@@ -158,24 +158,26 @@ def forward_outputs(
     return np.asarray(out.cpu() if is_torch(out) else out)
 
 
-def target_table(session: Any, target: Any, versus: Any, examples: int) -> tuple[NDArray[np.int64], bool]:
+def target_table(
+    session: Any, target: Any, versus: Any, examples: int, name: str = "target"
+) -> tuple[NDArray[np.int64], bool]:
     """(B, 2) plus and minus, and whether plus is still to be predicted."""
     try:
-        return _target_table(session.output_shape, target, versus, examples)
+        return _target_table(session.output_shape, target, versus, examples, name)
     except (ValueError, TypeError):
         if not session.refresh():  # the model may have more classes now
             raise
-    return _target_table(session.output_shape, target, versus, examples)
+    return _target_table(session.output_shape, target, versus, examples, name)
 
 
 def _target_table(
-    output_shape: tuple[int, ...] | None, target: Any, versus: Any, examples: int
+    output_shape: tuple[int, ...] | None, target: Any, versus: Any, examples: int, name: str
 ) -> tuple[NDArray[np.int64], bool]:
     table = np.full((examples, 2), -1, np.int64)
     size = None if output_shape is None else math.prod(output_shape)
     predict = False
     if target is not None:
-        table[:, 0] = _flat(target, "target", examples, output_shape)
+        table[:, 0] = _flat(target, name, examples, output_shape)
     elif size is None or size == 1:
         table[:, 0] = 0
     elif output_shape is not None and len(output_shape) == 1:

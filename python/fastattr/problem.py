@@ -32,6 +32,18 @@ class Outgrown(ValueError):
     """The model's output shape is not the remembered one."""
 
 
+@dataclass(frozen=True)
+class Climb:
+    """How the several scalars a row of an adversarial path are differentiated, see csrc/climb.h."""
+
+    explained: bool
+    """The first is the explained output; the others, or all, are ascended."""
+    logarithm: bool
+    """What is ascended is the logarithm of a probability."""
+    paths: int
+    """Of each example."""
+
+
 @dataclass
 class Problem:
     """One call, normalised. T attributed inputs among the members, B examples."""
@@ -104,6 +116,30 @@ def normalise(inputs: Any, baseline: Any, args: Any, kwargs: Any) -> Problem:
     return Problem(kit, members, attributed, bases, form, tuple(args), dict(kwargs or {}))
 
 
+def bound_arrays(clamp: Any, problem: Problem) -> tuple[list[Any] | None, list[Any] | None]:
+    """(T) least and (T) greatest values, (B, ...) or (1, ...) both, between which the inputs lie; None: no bounds."""
+    if clamp is None:
+        return None, None
+    if not isinstance(clamp, (tuple, list)) or len(clamp) != 2:
+        raise ValueError(f"clamp: expected a pair (low, high), got {clamp!r:.80}")
+    edges = [edge if given is None else given for given, edge in zip(clamp, (-np.inf, np.inf), strict=True)]
+    form, members, keys, kit = problem.form, problem.members, problem.attributed, problem.kit
+    low, high = (_baselines(edge, form, members, keys, kit, "clamp") for edge in edges)
+    for t, (key, x) in enumerate(zip(keys, problem.inputs, strict=True)):
+        label = _label(form, key).replace("inputs", "clamp")
+        if not bool((low[t] <= high[t]).all()):
+            raise ValueError(f"{label}: expected low <= high everywhere")
+        outside = ((x < low[t]) | (x > high[t])).reshape(problem.examples, -1)
+        if bool(outside.any()):
+            found = outside.any(1)
+            examples = np.flatnonzero(found.cpu().numpy() if is_torch(found) else found)
+            shown = ", ".join(map(str, examples[:10].tolist())) + (", ..." if examples.size > 10 else "")
+            raise ValueError(f"{label}: expected the inputs inside it, got others in examples {shown}")
+        if low[t].shape != high[t].shape:
+            low[t], high[t] = (kit.broadcast(v, tuple(x.shape), dtype_name(x)) for v in (low[t], high[t]))
+    return low, high
+
+
 def _label(form: type, key: Any) -> str:
     return "inputs" if form is object else f"inputs[{key!r}]"
 
@@ -159,7 +195,9 @@ def _check_members(form: type, members: dict[Any, Any], attributed: list[Any]) -
         )
 
 
-def _baselines(baseline: Any, form: type, members: dict[Any, Any], attributed: list[Any], kit: Kit) -> list[Any]:
+def _baselines(
+    baseline: Any, form: type, members: dict[Any, Any], attributed: list[Any], kit: Kit, name: str = "baseline"
+) -> list[Any]:
     """One baseline per attributed input; None and numbers apply to all."""
     if baseline is None or (form is object and not isinstance(baseline, (tuple, Mapping))) or np.isscalar(baseline):
         given = dict.fromkeys(attributed, baseline)
@@ -167,24 +205,22 @@ def _baselines(baseline: Any, form: type, members: dict[Any, Any], attributed: l
         given = {key: baseline.get(key) for key in attributed}
         unknown = set(baseline) - set(members)
         if unknown:
-            raise ValueError(f"baseline: expected the names {list(members)}, got {sorted(map(repr, unknown))} too")
+            raise ValueError(f"{name}: expected the names {list(members)}, got {sorted(map(repr, unknown))} too")
     elif form is tuple and isinstance(baseline, tuple) and len(baseline) == len(members):
         given = {key: baseline[key] for key in attributed}
     else:
         wanted = f"a tuple of {len(members)}" if form is tuple else f"a dict like the inputs {list(members)}"
         got = f"a tuple of {len(baseline)}" if isinstance(baseline, tuple) else type(baseline).__name__
-        raise TypeError(
-            f"baseline: expected None, a number or {wanted if form is not object else 'an array'}, got {got}"
-        )
-    return [_baseline(given[key], members[key], form, key, kit) for key in attributed]
+        raise TypeError(f"{name}: expected None, a number or {wanted if form is not object else 'an array'}, got {got}")
+    return [_baseline(given[key], members[key], form, key, kit, name) for key in attributed]
 
 
-def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit) -> Any:
+def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit, name: str) -> Any:
     shape, dtype = tuple(x.shape), dtype_name(x)
     shared = (1, *shape[1:])
     if value is None:
         return kit.zeros(shared, dtype)
-    label = _label(form, key).replace("inputs", "baseline")
+    label = _label(form, key).replace("inputs", name)
     if not is_array(value):
         if np.isscalar(value) and not isinstance(value, (str, bytes)):
             return kit.full(shared, value, dtype)

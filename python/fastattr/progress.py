@@ -15,10 +15,19 @@ class Progress:
 
     def __init__(self, shown: bool, label: str) -> None:
         self._bar: Any = None
-        if shown:
+        self._shown = shown
+        self._label = label
+        self.start(0, " rows")
+
+    def start(self, total: int, unit: str) -> Any:
+        """A new bar in place of the old: the bar, or None if none is shown."""
+        if self._shown:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(desc=label, unit=" rows", total=0, leave=False)
+            if self._bar is not None:
+                self._bar.close()
+            self._bar = tqdm(desc=self._label, unit=unit, total=total, leave=False)
+        return self._bar
 
     def advance(self, rows: int, remaining: int) -> None:
         """``rows`` of the pass's ``remaining`` rows are done."""

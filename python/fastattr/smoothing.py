@@ -129,12 +129,12 @@ def _draws(
     options["ids"] = np.repeat(ids[part] * plan.draws, count) + np.tile(np.arange(first, first + count), len(part))
     if isinstance(inner.model, FunctionModel):
         inner = copy.copy(inner)
-        inner.model = _told_of(inner.model, kit.table(index))
+        inner.model = told_of(inner.model, kit.table(index))
     with quiet_examples():
         return inner(problem.assemble(members), _rows_of(target, index, problem.examples), **options)
 
 
-def _told_of(model: FunctionModel, examples: Any) -> FunctionModel:
+def told_of(model: FunctionModel, examples: Any) -> FunctionModel:
     """``model`` with the caller's example numbers ``examples`` (R,) in place of those of the draws."""
     return FunctionModel(lambda points, index, scalars: model.value_and_gradient(points, examples[index], scalars))
 

@@ -57,9 +57,9 @@ def _integers(value: Any, name: str, examples: int) -> NDArray[np.int64]:
     return array.reshape(-1).astype(np.int64, copy=False)
 
 
-def check_different(target: NDArray[np.int64], versus: NDArray[np.int64]) -> None:
+def check_different(target: NDArray[np.int64], versus: NDArray[np.int64], name: str = "versus") -> None:
     """Raise if an example is to be explained against itself."""
     same = np.flatnonzero(target == versus)
     if same.size:
         shown = ", ".join(map(str, same[:10].tolist())) + (", ..." if same.size > 10 else "")
-        raise ValueError(f"versus: expected another class than target, got the same for examples {shown}")
+        raise ValueError(f"{name}: expected another class than target, got the same for examples {shown}")

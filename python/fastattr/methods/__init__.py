@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .agi import AGI
 from .expected_gradients import ExpectedGradients
 from .gradient_shap import GradientShap
 from .input_x_gradient import InputXGradient
@@ -11,6 +12,7 @@ from .saliency import Saliency
 from .smooth_grad import SmoothGrad
 
 __all__ = [
+    "AGI",
     "ExpectedGradients",
     "GradientShap",
     "InputXGradient",

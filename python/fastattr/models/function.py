@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import _core
 from ..arrays import dtype_name, is_torch, kit_of
-from ..problem import Problem
+from ..problem import Climb, Problem
 
 
 class FunctionModel:
@@ -23,7 +24,8 @@ class FunctionModel:
         says what is explained: output ``plus`` minus output ``minus``, -1 for none. ``values`` has shape (Q, R);
         ``gradients`` is a tuple of T arrays (Q, R, ...) in the dtype of the points, or None where a gradient is zero.
         With Q = 1 that axis may be left out. Both may be of any DLPack framework. The points are read-only and valid
-        during the call only.
+        during the call only. A third item, the predicted class of every row (R,) int64, is wanted by the methods that
+        follow adversarial paths and ignored by the others.
 
     Notes
     -----
@@ -66,7 +68,7 @@ class FunctionSession:
         self.name = "function"
         self._function = model.value_and_gradient
         self.problem = self._problem = problem
-        self._progress = progress
+        self.progress = progress
 
     def choose_rows(self) -> int:
         """Rows a call by default: points and gradients of a few megabytes."""
@@ -77,36 +79,57 @@ class FunctionSession:
         """Nothing is remembered of a function."""
         return False
 
-    def bind(self, rows: int, *, versus: bool = False, predict: bool = False) -> None:
+    def bind(
+        self,
+        rows: int,
+        *,
+        versus: bool = False,
+        predict: bool = False,
+        climb: Climb | None = None,
+    ) -> None:
         """Allocate the buffers for chunks of at most ``rows`` rows."""
+        self._classifies = climb is not None
         kit = self._problem.kit
         self.points = tuple(kit.empty((rows, *x.shape[1:]), dtype_name(x)) for x in self._problem.inputs)
         self.index = kit.empty((rows,), "int64")
-        self.scalars = kit.empty((2 * rows,), "int64")
+        pairs = rows if climb is None else _core.ascend_plan(rows, climb.paths, 1)[0]
+        self.scalars = kit.empty((2 * pairs,), "int64")
 
-    def evaluate(self, rows: int, gradients: bool, remaining: int) -> tuple[Any, None, tuple[Any, ...]]:
-        """Called by the engine: the buffers hold ``rows`` rows."""
+    def evaluate(self, rows: int, gradients: int, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
+        """Called by the engine: the buffers hold ``rows`` rows, of so many scalars each the gradients are wanted."""
+        planes = max(1, int(gradients))
         points = tuple(_read_only(p[:rows]) for p in self.points)
-        scalars = self.scalars[: 2 * rows].reshape(1, rows, 2)
+        scalars = self.scalars[: 2 * planes * rows].reshape(planes, rows, 2)
         index = self.index[:rows]
         if self._problem.group > 1:
             index = index // self._problem.group
         answer = self._function(points, index, scalars)
-        if not isinstance(answer, tuple) or len(answer) != 2:
+        wanted = 3 if self._classifies else 2
+        if not isinstance(answer, tuple) or len(answer) not in (2, 3):
             raise TypeError(f"value_and_gradient: expected a tuple (values, gradients), got {type(answer).__name__}")
-        values, slopes = answer
+        if len(answer) < wanted:
+            raise ValueError(
+                "value_and_gradient: expected (values, gradients, predicted) with the predicted classes (R,), at which "
+                "adversarial paths end, got no third item"
+            )
+        values, slopes = answer[:2]
         if not isinstance(slopes, tuple):
             raise TypeError(f"value_and_gradient: expected a tuple of gradients, got {type(slopes).__name__}")
-        plain = _plain(values, "values", (1, rows))
-        shapes = [(1, *p.shape) for p in points]
+        plain = _plain(values, "values", (planes, rows))
+        shapes = [(planes, *p.shape) for p in points]
         if len(slopes) != len(shapes):
             raise TypeError(f"value_and_gradient: expected a tuple of {len(shapes)} gradients, got {len(slopes)}")
         gradients_out = tuple(
             None if slope is None else _plain(slope, "gradients", shape)
             for slope, shape in zip(slopes, shapes, strict=True)
         )
-        self._progress.advance(rows, remaining)
-        return plain, None, gradients_out
+        predicted = None
+        if self._classifies:
+            predicted = _plain(answer[2], "predicted", (1, rows))
+            if dtype_name(predicted) != "int64":
+                raise TypeError(f"value_and_gradient: predicted: expected int64, got {dtype_name(predicted)}")
+        self.progress.advance(rows, remaining)
+        return plain, predicted, gradients_out
 
     def remember_rows(self, rows: int) -> None:
         """Nothing is remembered between calls."""
@@ -124,7 +147,7 @@ def _read_only(points: Any) -> Any:
 def _plain(value: Any, name: str, shape: tuple[int, ...]) -> Any:
     """An answer in memory that the core can read, of the shape it must have."""
     got = getattr(value, "shape", None)
-    if got is not None and tuple(got) not in (shape, shape[1:]):
+    if got is not None and tuple(got) != shape and (shape[0] > 1 or tuple(got) != shape[1:]):
         raise ValueError(f"value_and_gradient: {name}: expected shape {shape}, got {tuple(got)}")
     if isinstance(value, np.ndarray):
         return np.require(value, requirements=["C_CONTIGUOUS", "ALIGNED"])

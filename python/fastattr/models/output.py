@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -32,6 +33,12 @@ class Output:
         if not plain.is_floating_point():
             raise TypeError(f"model: expected a floating output, got {plain.dtype}")
         return plain if self.kind == "raw" else self._apply(plain)
+
+    def logarithms(self, answer: Any, scores: Tensor) -> Tensor:
+        """Logarithms of ``scores`` that are probabilities, without underflow; others as they are."""
+        if self.kind == "softmax":
+            return self._extract(answer).log_softmax(self.axis)
+        return torch.nn.functional.logsigmoid(self._extract(answer)) if self.kind == "sigmoid" else scores
 
     def _extract(self, answer: Any) -> Tensor:
         """The tensor (R, ...) in a dict, tuple or output object."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import _core
 from ..arrays import TorchKit, dtype_name
-from ..problem import Outgrown, Problem
+from ..problem import Climb, Outgrown, Problem
 from ..warning import warn
 from . import probe
 from .arguments import as_tensor, gather, gathers, mark, signature
@@ -64,9 +64,10 @@ class TorchSession:
         self._output = Output(*model.output)
         self.problem = self._problem = problem
         self._device = device
-        self._progress = progress
+        self.progress = progress
         self._kit = problem.kit if isinstance(problem.kit, TorchKit) else TorchKit(device)
         self._versus = self._predicts = self._clone = self._detached = False
+        self._climbs: Climb | None = None
         self._args = mark(problem.args, problem.examples, device)
         self._kwargs = mark(problem.kwargs, problem.examples, device)
         self._constants = {
@@ -105,17 +106,27 @@ class TorchSession:
         assert self._probe is not None
         self._probe.limit = rows if self._probe.limit is None else min(self._probe.limit, rows)
 
-    def bind(self, rows: int, *, versus: bool = False, predict: bool = False) -> None:
+    def bind(
+        self,
+        rows: int,
+        *,
+        versus: bool = False,
+        predict: bool = False,
+        climb: Climb | None = None,
+    ) -> None:
         """Allocate the buffers for chunks of at most ``rows`` rows.
 
-        Without gradients `evaluate` returns the predicted classes if ``predict``, else the scalars' values.
+        Without gradients `evaluate` returns the predicted classes if ``predict``, else the scalars' values; with
+        ``climb`` always both, and several scalars a row.
         """
         inputs = self._problem.inputs
         self.points = tuple(self._kit.empty((rows, *x.shape[1:]), dtype_name(x)) for x in inputs)
         self.index = self._kit.empty((rows,), "int64")
-        self.scalars = self._kit.empty((rows, 2), "int64")
+        pairs = rows if climb is None else _core.ascend_plan(rows, climb.paths, 1)[0]
+        self.scalars = self._kit.empty((pairs, 2), "int64")
         self._versus = versus
         self._predicts = predict
+        self._climbs = climb
 
     def _shapes(self) -> tuple[Any, ...]:
         members = tuple((key, tuple(x.shape[1:]), dtype_name(x)) for key, x in self._problem.members.items())
@@ -156,15 +167,17 @@ class TorchSession:
 
     # ---- in the engine's loop -------------------------------------------------------------------------------------
 
-    def evaluate(self, rows: int, gradients: bool, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
-        """Called by the engine: the buffers hold ``rows`` rows."""
-        if gradients:
+    def evaluate(self, rows: int, gradients: int, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
+        """Called by the engine: the buffers hold ``rows`` rows, of so many scalars each the gradients are wanted."""
+        if self._climbs is not None:
+            answer = self._climb(rows, gradients)
+        elif gradients:
             answer = self._differentiate(rows)
         elif self._predicts:
             answer = self._predict(rows)
         else:
             answer = self._pick(self._scores(rows)[0], rows), None, ()
-        self._progress.advance(rows, remaining)
+        self.progress.advance(rows, remaining)
         return answer
 
     def finish(self) -> None:
@@ -177,7 +190,14 @@ class TorchSession:
             )
 
     def _scores(self, rows: int) -> tuple[Tensor, list[Tensor]]:
-        """(R, ...) scores, and the leaves they are functions of: fresh ones, so that no hook or graph stays on them."""
+        """(R, ...) scores, and the leaves they are functions of."""
+        answer, leaves = self._answer(rows)
+        scores = self._output.scores(answer, rows)
+        self._check_shape(scores, rows)
+        return scores, leaves
+
+    def _answer(self, rows: int) -> tuple[Any, list[Tensor]]:
+        """What the model returns, and the leaves it is a function of: fresh ones, so that no hook or graph stays."""
         leaves = [points[:rows].detach().requires_grad_() for points in self.points]
         try:
             answer = self._call([leaf.clone() for leaf in leaves] if self._clone else leaves, rows)
@@ -186,14 +206,15 @@ class TorchSession:
                 raise
             self._clone = True
             answer = self._call([leaf.clone() for leaf in leaves], rows)
-        scores = self._output.scores(answer, rows)
+        return answer, leaves
+
+    def _check_shape(self, scores: Tensor, rows: int) -> None:
         if self._probe is not None and scores.shape[1:] != self._probe.output_shape:
             probe.forget(self._owner, self._key)
             raise Outgrown(
                 f"model: expected outputs of shape {(rows, *self._probe.output_shape)} for {rows} rows, "
                 f"got {tuple(scores.shape)}"
             )
-        return scores, leaves
 
     def _call(self, points: list[Tensor], rows: int) -> Any:
         problem = self._problem
@@ -234,6 +255,72 @@ class TorchSession:
         if all(slope is None for slope in slopes):
             self._detached = True
         return picked.detach(), None, tuple(None if slope is None else _plain(slope) for slope in slopes)
+
+    def class_scores(self) -> Any:
+        """(B, K) float64 outputs at the inputs, by forward passes alone."""
+        inputs, found, rows = self._problem.inputs, [], self.choose_rows()
+        first = 0
+        while first < self._problem.examples:
+            try:
+                self.bind(rows)
+                count = min(rows, self._problem.examples - first)
+                for points, x in zip(self.points, inputs, strict=True):
+                    points[:count].copy_(as_tensor(x[first : first + count], self._device))
+                torch.arange(first, first + count, out=self.index[:count])
+                found.append(self._scores(count)[0].double().cpu().numpy())
+                first += count
+            except (MemoryError, RuntimeError) as error:
+                if rows == 1 or not _core.is_out_of_memory(error):
+                    raise
+                rows //= 2
+        return np.concatenate(found)
+
+    def _climb(self, rows: int, planes: int) -> tuple[Any, Any, tuple[Any, ...]]:
+        """Values (Q, R), predicted classes, and gradients (Q, R, ...) of Q scalars a row, ascents as `Climb` says."""
+        assert self._climbs is not None
+        with torch.set_grad_enabled(planes > 0):
+            answer, leaves = self._answer(rows)
+            scores, heights = self._output.scores(answer, rows), None
+            self._check_shape(scores, rows)
+            if planes and self._climbs.logarithm:
+                heights = self._output.logarithms(answer, scores)
+            picked = [self._pair(scores, rows, q) for q in range(max(1, planes))]
+            first = 1 if self._climbs.explained else 0
+            roots = [picked[q] if heights is None or q < first else self._pair(heights, rows, q) for q in range(planes)]
+            slopes = self._slopes(roots, leaves)
+        return torch.stack([p.detach() for p in picked]), scores.detach().argmax(1), slopes
+
+    def _pair(self, scores: Tensor, rows: int, q: int) -> Tensor:
+        """(R,): scalar ``q`` of every row."""
+        pair = self.scalars[q * rows : (q + 1) * rows]
+        picked = scores.gather(1, pair[:, :1]).squeeze(1)
+        if not self._versus:
+            return picked
+        minus = scores.gather(1, pair[:, 1:].clamp(min=0)).squeeze(1)
+        return picked - torch.where(pair[:, 1] >= 0, minus, torch.zeros_like(minus))
+
+    def _slopes(self, roots: list[Tensor], leaves: list[Tensor]) -> tuple[Tensor | None, ...]:
+        """(T) gradients (Q, R, ...), one backward pass a root."""
+        if not roots:
+            return ()
+        found: list[tuple[Tensor | None, ...]] = []
+        for q, root in enumerate(roots):
+            if not root.requires_grad:
+                self._detached = True
+                return (None,) * len(leaves)
+            keep = q + 1 < len(roots)
+            found.append(torch.autograd.grad(root.sum(), leaves, allow_unused=True, retain_graph=keep))
+        planes = list(zip(*found, strict=True))
+        return tuple(
+            None if all(slope is None for slope in plane) else _stacked(plane, leaf)
+            for plane, leaf in zip(planes, leaves, strict=True)
+        )
+
+
+def _stacked(slopes: tuple[Tensor | None, ...], like: Tensor) -> Tensor:
+    if len(slopes) == 1 and slopes[0] is not None:
+        return _plain(slopes[0])
+    return torch.stack([torch.zeros_like(like) if slope is None else _plain(slope) for slope in slopes])
 
 
 def _plain(slope: Tensor) -> Tensor:
