@@ -200,7 +200,7 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
     (None, TypeError, r"expected a tuple \(values, gradients\), got NoneType"),
     (VALUES, TypeError, r"expected a tuple \(values, gradients\), got ndarray"),
     ([VALUES, (GRADIENTS,)], TypeError, r"expected a tuple \(values, gradients\), got list"),
-    ((VALUES, (GRADIENTS,), 0), TypeError, r"expected a tuple \(values, gradients\)"),
+    ((VALUES, (GRADIENTS,), 0, 0), TypeError, r"expected a tuple \(values, gradients\)"),
     ((VALUES, GRADIENTS), TypeError, "expected a tuple of gradients, got ndarray"),
     ((VALUES, [GRADIENTS]), TypeError, "expected a tuple of gradients, got list"),
     ((VALUES, ()), TypeError, "expected a tuple of 1 gradients"),
