@@ -25,7 +25,10 @@ NET = mlp(D, 6, C)
 X = data(B, D)
 METHODS = [fa.Saliency, fa.InputXGradient, fa.IntegratedGradients]
 GRADIENT = autograd(lambda x: NET(x)[:, 1], X)
-COMMON = ["output", "rows", "engine", "optimize", "layer", "differentiable", "progress", "output_axis", "output_key"]
+COMMON = [
+    "output", "rows", "engine", "optimize", "layer", "layer_input", "layer_call", "differentiable", "progress",
+    "output_axis", "output_key",
+]  # fmt: skip
 
 
 # ---- the plain gradients ------------------------------------------------------------------------------------------
@@ -155,8 +158,8 @@ def test_signatures_show_the_common_options(method: Any) -> None:
         ({"engine": "native"}, NotImplementedError, "native"),
         ({"engine": "fast"}, ValueError, "engine: expected"),
         ({"optimize": True}, NotImplementedError, "optimize="),
-        ({"layer": NET[0]}, NotImplementedError, "layer="),
-        ({"layer": nn.Sequential()}, NotImplementedError, "layer="),
+        ({"layer": nn.Sequential()}, ValueError, "layer: expected a module of the model"),
+        ({"layer_call": 0}, ValueError, "layer: expected a module for layer_input= and layer_call="),
         ({"differentiable": True}, NotImplementedError, "differentiable="),
         ({"output": "logits"}, ValueError, "output: expected one of"),
         ({"rows": 0}, ValueError, 'rows: expected "auto" or an int >= 1, got 0'),

@@ -319,7 +319,7 @@ def test_options_that_belong_elsewhere() -> None:
         fa.SmoothGrad(fa.Saliency(NET), rows=3)
     with pytest.raises(ValueError, match="baseline: SmoothGrad has none"):
         fa.SmoothGrad(NET)(X, 1, baseline=0)
-    with pytest.raises(NotImplementedError, match="layer"):
+    with pytest.raises(ValueError, match="layer: expected a module of the model"):
         fa.SmoothGrad(NET, layer="x")(X, 1)
     with pytest.raises(ValueError, match="steps"):
         fa.SmoothGrad(fa.IntegratedGradients(NET, steps=0))(X, 1)

@@ -65,7 +65,8 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
         found[f"{name} buffers"] = {key: tensor_state(b) for key, b in part._buffers.items()}
         found[f"{name} persistent"] = set(part._non_persistent_buffers_set)
         found[f"{name} parameters"] = {
-            key: (tensor_state(p), tensor_state(p.grad), p._backward_hooks) for key, p in part._parameters.items()
+            key: None if p is None else (tensor_state(p), tensor_state(p.grad), p._backward_hooks)
+            for key, p in part._parameters.items()
         }
     return found
 

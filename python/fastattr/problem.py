@@ -92,8 +92,12 @@ class Problem:
         return found if self.form is dict else tuple(found.values())
 
 
-def normalise(inputs: Any, baseline: Any, args: Any, kwargs: Any) -> Problem:
-    """Check a call's arrays and bring them into the form of `Problem`."""
+def normalise(inputs: Any, baseline: Any, args: Any, kwargs: Any, *, through: bool = False) -> Problem:
+    """Check a call's arrays and bring them into the form of `Problem`.
+
+    ``through``: the inputs are only where the rows of an inner layer come from, so all members count as attributed,
+    integers too; what an integer member's baseline is says `_integer_baselines`.
+    """
     form: type = object
     if isinstance(inputs, tuple):
         form, named = tuple, dict(enumerate(inputs))
@@ -107,7 +111,10 @@ def normalise(inputs: Any, baseline: Any, args: Any, kwargs: Any) -> Problem:
     kit = kit_of(next(iter(named.values())))
     members = {key: _in_kit(form, key, member, kit) for key, member in named.items()}
     attributed = [key for key, member in members.items() if dtype_name(member) in FLOATS]
-    _check_members(form, members, attributed)
+    _check_members(form, members, attributed, through)
+    if through:
+        baseline = _integer_baselines(baseline, form, members, attributed)
+        attributed = list(members)
     bases = _baselines(baseline, form, members, attributed, kit)
     if not isinstance(args, (tuple, list)):
         raise TypeError(f"args: expected a tuple of extra arguments of the model, got {type(args).__name__}")
@@ -178,7 +185,7 @@ def _in_kit(form: type, key: Any, member: Any, kit: Kit) -> Any:
     return kit.plain(member)
 
 
-def _check_members(form: type, members: dict[Any, Any], attributed: list[Any]) -> None:
+def _check_members(form: type, members: dict[Any, Any], attributed: list[Any], through: bool) -> None:
     if len({member.shape[0] for member in members.values()}) > 1:
         rows = [int(member.shape[0]) for member in members.values()]
         raise ValueError(f"inputs: expected the same number of examples in all, got {rows}")
@@ -186,13 +193,40 @@ def _check_members(form: type, members: dict[Any, Any], attributed: list[Any]) -
         name = dtype_name(member)
         if key not in attributed and name.startswith(("float", "complex", "longdouble", "clongdouble")):
             raise TypeError(f"{_label(form, key)}: expected one of {', '.join(FLOATS)}, got {name}")
-    if not attributed:
+    if not attributed and not through:
         key, member = next(iter(members.items()))
         raise TypeError(
             f"{_label(form, key)}: expected a floating dtype, got {dtype_name(member)}; integers have no gradient: "
             "convert them (x.float()) if they are quantities; for token ids pass layer=model.embedding, or explain a "
             "function of the embedded tokens"
         )
+
+
+def _integer_baselines(baseline: Any, form: type, members: dict[Any, Any], floating: list[Any]) -> Any:
+    """``baseline`` with an entry for every integer member: those not given stay what they are.
+
+    A single integer input has the baseline 0, as any other; one of several (a mask, positions) does not.
+    """
+    if form is object:
+        return baseline
+    given = baseline is not None and not np.isscalar(baseline)
+    if not floating and not given:
+        raise ValueError(
+            f"baseline: expected a {form.__name__} like the inputs, with the ids to start from and None for inputs "
+            f"that stay as they are, got {baseline!r}"
+        )
+    if isinstance(baseline, tuple) and form is tuple and len(baseline) == len(members):
+        named = dict(zip(members, baseline, strict=True))
+    elif isinstance(baseline, Mapping) and form is dict:
+        named = dict(baseline)
+    elif given:
+        return baseline  # of another form, which is refused with a sentence
+    else:
+        named = dict.fromkeys(floating, baseline)
+    for key, member in members.items():
+        if key not in floating and named.get(key) is None:
+            named[key] = member
+    return named if form is dict else tuple(named.get(key) for key in members)
 
 
 def _baselines(
@@ -228,6 +262,8 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit, name: str) -> 
             raise NotImplementedError(f"{label}: baseline objects are not supported yet; pass the array they compute")
         raise TypeError(f"{label}: expected None, a number or an array, got {type(value).__name__}")
     value = _like_kit(readable(value), kit, label)
+    if dtype not in FLOATS and dtype_name(value) in FLOATS:
+        raise TypeError(f"{label}: expected {dtype} like the input, got {dtype_name(value)}")
     got = tuple(value.shape)
     if got == shape and dtype_name(value) == dtype:
         return kit.plain(value)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..attribution import Attribution
 from ..engine import Plan, explain
+from ..layers import at_layer
 from ..models import adapt
 from ..problem import Problem, normalise
 from ..progress import Progress
@@ -35,6 +36,14 @@ class GradientMethod:
         machine; when memory runs out the number is halved and the call goes on.
     engine : {"auto", "callback", "native"}
         How gradients are obtained; "native" and "optimize" are not available yet.
+    layer : torch.nn.Module or str, optional
+        Attribute the output of this submodule of the model (or of the one with this dotted name) in place of the
+        inputs: embeddings of token ids, above all. Inputs may then be integers, values have the layer's shape, and the
+        path is straight between the activations at the baseline and at the input.
+    layer_input : bool
+        Attribute the layer's first argument in place of its output.
+    layer_call : int, optional
+        Which call counts, from 0, of a layer that one forward calls several times.
     progress : bool
         Show a progress bar (tqdm).
     output_axis : int
@@ -55,6 +64,8 @@ class GradientMethod:
         engine: str = "auto",
         optimize: bool = False,
         layer: Any = None,
+        layer_input: bool = False,
+        layer_call: int | None = None,
         differentiable: bool = False,
         progress: bool = False,
         output_axis: int = 1,
@@ -66,6 +77,8 @@ class GradientMethod:
         self.engine = engine
         self.optimize = optimize
         self.layer = layer
+        self.layer_input = layer_input
+        self.layer_call = layer_call
         self.differentiable = differentiable
         self.progress = progress
         self.output_axis = output_axis
@@ -103,7 +116,9 @@ class GradientMethod:
         versus : like ``target``, optional
             Explain output ``target`` minus output ``versus``.
         baseline : number or array broadcastable to the inputs, or tuple or dict of such, optional
-            Where the path starts; default zero.
+            Where the path starts; default zero. With ``layer`` it is an input too: the ids of padding tokens, say, for
+            token ids, where zero is the id 0. Integer members of a tuple or dict (masks, positions) stay as they are
+            unless given.
         args, kwargs
             Extra arguments of the model. Tensors (also nested) whose first extent is B are given row by row to the
             points of their example; `fastattr.shared` exempts one.
@@ -125,9 +140,15 @@ class GradientMethod:
         self._check_options()
         if baseline is not None and not self.uses_baseline:
             raise ValueError(f"baseline: {type(self).__name__} has none")
-        problem = normalise(inputs, baseline, args, kwargs)
+        method = self
+        through = self.layer is not None
+        if through and not self.uses_baseline:
+            baseline = inputs  # never looked at
+        problem = normalise(inputs, baseline, args, kwargs, through=through)
+        if through:
+            method, problem = at_layer(self, problem)
         with Progress(self.progress, type(self).__name__) as progress:
-            found = self._run(problem, target, versus, ids, progress)
+            found = method._run(problem, target, versus, ids, progress)
         return Attribution(**found, inputs=inputs, method=type(self).__name__, seconds=time.perf_counter() - started)
 
     def _run(self, problem: Problem, target: Any, versus: Any, ids: Any, progress: Progress) -> dict[str, Any]:
@@ -136,6 +157,11 @@ class GradientMethod:
 
     def _adapter(self) -> Any:
         return adapt(self.model, self.output, self.output_axis, self.output_key)
+
+    def _enter(self, part: Any, lower: Any) -> None:
+        """Explain ``part``, from the layer on; methods take what they hold in units of the inputs through ``lower``."""
+        self.model = part
+        self.layer = None
 
     def _plan(self) -> Plan:
         """What is summed, for methods with a straight path; raises on options out of range."""
@@ -148,13 +174,21 @@ class GradientMethod:
             raise ValueError(f'engine: expected "auto", "callback" or "native", got {self.engine!r}')
         if self.engine == "native":
             raise NotImplementedError('engine="native" is not available yet; use "auto"')
-        for name in ("optimize", "layer", "differentiable"):
+        for name in ("optimize", "differentiable"):
             if getattr(self, name) not in (False, None):
                 raise NotImplementedError(f"{name}= is not available yet")
+        self._check_layer()
         if not isinstance(self.rows, str) and is_count(self.rows):
             return
         if self.rows != "auto":
             raise ValueError(f'rows: expected "auto" or an int >= 1, got {self.rows!r}')
+
+    def _check_layer(self) -> None:
+        call = self.layer_call
+        if self.layer is None and (self.layer_input or call is not None):
+            raise ValueError("layer: expected a module for layer_input= and layer_call=, got None")
+        if call is not None and (not isinstance(call, (int, np.integer)) or isinstance(call, bool) or call < 0):
+            raise ValueError(f"layer_call: expected an int >= 0, got {call!r}")
 
 
 def is_count(value: Any) -> bool:

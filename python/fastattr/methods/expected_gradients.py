@@ -64,6 +64,10 @@ class ExpectedGradients(GradientMethod):
     def _noise(self) -> float:
         return 0.0
 
+    def _enter(self, part: Any, lower: Any) -> None:
+        super()._enter(part, lower)
+        self.references = lower.references(self.references)
+
     def _run(self, problem: Problem, target: Any, versus: Any, ids: Any, progress: Progress) -> dict[str, Any]:
         plan = SamplePlan(
             draws=int(self.samples),

@@ -32,6 +32,8 @@ class PathIntegratedGradients(GradientMethod):
 
     Notes
     -----
+    With ``layer`` vertices are inputs as ever, joined by straight lines between the layer's activations there; a
+    callable path is one of activations.
     ``gap`` is sum A - (f(last) - f(first)). The bar of a polyline sums the nested differences over its segments.
 
     Examples
@@ -68,6 +70,11 @@ class PathIntegratedGradients(GradientMethod):
 
     def _plan(self) -> Plan:
         return quadrature_plan(self.steps, self.rule, self.tolerance)
+
+    def _enter(self, part: Any, lower: Any) -> None:
+        super()._enter(part, lower)
+        if not callable(self.path):
+            self.path = lower.vertices(self.path)
 
     def _run(self, problem: Problem, target: Any, versus: Any, ids: Any, progress: Progress) -> dict[str, Any]:
         if callable(self.path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from typing import Any
 
 from ..problem import Problem
@@ -14,7 +16,7 @@ from .path_integrated_gradients import PathIntegratedGradients
 from .saliency import Saliency
 
 KINDS = ("mean", "squared", "variance")
-_COMMON = ("output", "rows", "engine", "optimize", "layer", "differentiable", "progress", "output_axis", "output_key")
+_COMMON = tuple(inspect.signature(GradientMethod).parameters)[1:]  # without the model
 
 
 class SmoothGrad(GradientMethod):
@@ -41,6 +43,7 @@ class SmoothGrad(GradientMethod):
 
     Notes
     -----
+    With ``layer`` the noise is on the layer's activations (token ids have no neighbours), s as a share of their range.
     ``standard_error`` has the shape of the values (None for the variance); ``error`` is its L1 norm over that of the
     values. ``evaluations`` counts the gradients of all draws. Around a method with a baseline ``output`` and ``gap``
     are means over the draws; otherwise ``output`` is that of the input itself and ``gap`` is NaN.
@@ -97,6 +100,11 @@ class SmoothGrad(GradientMethod):
         if plain:
             return explain_samples(self._adapter(), problem, plan, None, target, versus, ids, self.rows, progress)
         return smooth(method, problem, plan, target, versus, ids, progress)
+
+    def _enter(self, part: Any, lower: Any) -> None:
+        super()._enter(part, lower)
+        self.method = copy.copy(self.method)
+        self.method._enter(part, lower)
 
     def _check_options(self) -> None:
         super()._check_options()

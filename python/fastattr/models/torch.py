@@ -18,6 +18,7 @@ from ..warning import warn
 from . import probe
 from .arguments import as_tensor, gather, gathers, mark, signature
 from .output import Output
+from .part import Part
 from .state import ModuleState, module_of
 
 IN_PLACE = "leaf Variable that requires grad"  # autograd's words for a first layer that overwrites its input
@@ -31,7 +32,8 @@ class TorchModel:
 
     def __init__(self, model: Callable[..., Any], output: str, output_axis: int, output_key: Any) -> None:
         self.model = model
-        self.module = module_of(model)
+        self.part = model if isinstance(model, Part) else None
+        self.module = self.part.module if self.part is not None else module_of(model)
         self.output = (output, output_axis, output_key)
 
     @contextmanager
@@ -39,6 +41,12 @@ class TorchModel:
         """The model bound to one problem: locked, frozen, and restored at the end."""
         first = problem.inputs[0]
         device = first.device if isinstance(first, Tensor) else torch.device("cpu")
+        with self.prepared(device) as (function, _):
+            yield TorchSession(self, problem, device, progress, function)
+
+    @contextmanager
+    def prepared(self, device: torch.device) -> Iterator[tuple[Callable[..., Any], dict[str, Tensor]]]:
+        """The model ready to run on ``device``, and the copies that it uses in place of its own tensors, if any."""
         with (
             torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext(),
             torch.no_grad(),
@@ -47,19 +55,22 @@ class TorchModel:
         ):
             if state.first is not None and state.first.device != device:
                 raise ValueError(f"inputs: expected the model's device {state.first.device}, got {device}")
-            yield TorchSession(self, problem, device, progress, state.substitutes)
+            function = self.model
+            if self.part is not None:
+                function = self.part.using(state.substitutes)
+            elif state.substitutes and self.module is self.model:
+                function = partial(_call_with, self.module, state.substitutes)
+            yield function, state.substitutes
 
 
 class TorchSession:
     """One call of a `TorchModel`: buffers that the engine fills, and the callback that evaluates them."""
 
     def __init__(
-        self, model: TorchModel, problem: Problem, device: torch.device, progress: Any, substitutes: dict[str, Tensor]
+        self, model: TorchModel, problem: Problem, device: torch.device, progress: Any, function: Callable[..., Any]
     ) -> None:
-        self.name = "torch"
-        self._function = model.model
-        if substitutes and model.module is model.model:
-            self._function = partial(_call_with, model.module, substitutes)
+        self.name = "torch" if model.part is None else f"torch, {model.part.note}"
+        self._function = function
         self._module = model.module
         self._output = Output(*model.output)
         self.problem = self._problem = problem
@@ -75,7 +86,8 @@ class TorchSession:
         }
         self.sees_examples = bool(self._constants) or gathers(self._args) or gathers(self._kwargs)
         self._owner = model.model if model.module is None else model.module
-        self._key = (*model.output, self._device, getattr(model.model, "__func__", None), *self._shapes())
+        what = getattr(model.model, "__func__", None) if model.part is None else model.part.name
+        self._key = (*model.output, self._device, what, *self._shapes())
         self._probe = probe.remembered(self._owner, self._key)
         self._remembered = self._probe is not None
         self._probe = self._probe or self._measure()
