@@ -232,11 +232,15 @@ typedef struct {
 #include "climb.h" /* the arguments of place, arrive, total, ascend, contribute, combine */
 
 /* A backend: one function per operation. `stream` is a cudaStream_t on CUDA and NULL on
- * the CPU. Operations only enqueue and never allocate; only `download` waits. */
+ * the CPU. Operations only enqueue and never allocate; only `download` waits. The caller's
+ * current device is the same afterwards. */
 typedef struct {
-    uint32_t abi_version;
-    int32_t device_type; /* DLDeviceType */
+    uint32_t abi;        /* FA_ABI              */
+    int32_t device_type; /* DLDeviceType        */
     const char *name;
+    const char *built_for;                                  /* architectures: "75;80;..." */
+    fa_status (*ready)(int32_t device_id, fa_error *error); /* is there such a device? */
+    /* The host's memory may be reused at once. */
     fa_status (*upload)(void *device, const void *host, int64_t bytes, void *stream,
                         fa_error *error);
     fa_status (*download)(void *host, const void *device, int64_t bytes, void *stream,
@@ -247,10 +251,19 @@ typedef struct {
 #undef FA_OP_FIELD
 } fa_backend;
 
+/* What a library built apart must have in common with us: the version, which is raised when the
+ * meaning of a field changes, and the size of the table, which every new operation changes. */
+#define FA_ABI ((uint32_t)(FA_ABI_VERSION << 16 | sizeof(fa_backend)))
+
 extern const fa_backend fa_backend_cpu;
 
 /* The backend for tensors on `device`, or a sentence that says what to do. */
 fa_status fa_backend_for(const fa_backend **out, DLDevice device, fa_error *error);
+
+/* The backend in the library at `path`, whose one symbol is `const fa_backend
+ * *fa_backend_open(void)`; FA_EDEVICE if it cannot be loaded or is not of this build. It stays
+ * loaded. */
+fa_status fa_backend_load(const fa_backend **out, const char *path, fa_error *error);
 
 /* ---- the model ------------------------------------------------------------ */
 

@@ -11,9 +11,18 @@ static fa_status copy(void *to, const void *from, int64_t bytes, void *stream, f
     return FA_OK;
 }
 
-const fa_backend fa_backend_cpu = {.abi_version = FA_ABI_VERSION,
+static fa_status ready(int32_t device_id, fa_error *error)
+{
+    (void)device_id;
+    (void)error;
+    return FA_OK;
+}
+
+const fa_backend fa_backend_cpu = {.abi = FA_ABI,
                                    .device_type = kDLCPU,
                                    .name = "cpu",
+                                   .built_for = "",
+                                   .ready = ready,
                                    .upload = copy,
                                    .download = copy,
 #define FA_CPU_ENTRY(op, doc) .op = fa_cpu_##op,
