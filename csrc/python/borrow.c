@@ -168,6 +168,20 @@ static int find_source(source *out, const fa_state *state, PyObject *object, con
     return -1;
 }
 
+/* Pinned memory is the host's, managed memory that of the device it was made for. */
+static DLDevice where(const DLTensor *tensor)
+{
+    const DLDevice host = {kDLCPU, 0}, cuda = {kDLCUDA, tensor->device.device_id};
+    switch (tensor->device.device_type) {
+    case kDLCUDAHost:
+        return host;
+    case kDLCUDAManaged:
+        return cuda;
+    default:
+        return tensor->device;
+    }
+}
+
 static void collapse(fa_borrow *borrow, const DLTensor *tensor)
 {
     const int64_t numel = fa_numel(tensor);
@@ -178,11 +192,49 @@ static void collapse(fa_borrow *borrow, const DLTensor *tensor)
     }
     if (numel == 0 && borrow->shape[0] > 0) borrow->shape[1] = 0;
     borrow->tensor = *tensor;
+    borrow->tensor.device = where(tensor);
     borrow->tensor.data = numel > 0 ? fa_data(tensor) : NULL;
     borrow->tensor.byte_offset = 0;
     borrow->tensor.ndim = 2;
     borrow->tensor.shape = borrow->shape;
     borrow->tensor.strides = NULL;
+}
+
+/* torch._C._cuda_getCurrentRawStream(device), for versions of torch without the table. */
+static PyObject *ask_torch(PyObject *object, int32_t device_id)
+{
+    PyObject *name = PyUnicode_InternFromString("torch");
+    PyObject *torch = name != NULL ? PyImport_GetModule(name) : NULL, *type = NULL, *core = NULL;
+    PyObject *answer = NULL;
+    if (torch == NULL) goto done;
+    type = PyObject_GetAttrString(torch, "Tensor");
+    if (type == NULL || PyObject_IsInstance(object, type) != 1) goto done;
+    core = PyObject_GetAttrString(torch, "_C");
+    if (core == NULL) goto done;
+    answer = PyObject_CallMethod(core, "_cuda_getCurrentRawStream", "i", (int)device_id);
+
+done:
+    Py_XDECREF(core);
+    Py_XDECREF(type);
+    Py_XDECREF(torch);
+    Py_XDECREF(name);
+    return answer;
+}
+
+/* The stream that the framework of `object` works on. One without a table and other than torch
+ * has made its tensor ready for the default stream, NULL, when it gave the capsule. */
+static int find_stream(void **out, const fa_state *state, PyObject *object, int32_t device_id)
+{
+    const DLPackExchangeAPI *table = exchange_table(state, object);
+    if (table != NULL && table->current_work_stream != NULL) {
+        if (table->current_work_stream(kDLCUDA, device_id, out) == 0) return 0;
+        if (!PyErr_Occurred()) PyErr_SetString(state->BackendError, "no stream of the device");
+        return -1;
+    }
+    PyObject *const answer = PyErr_Occurred() ? NULL : ask_torch(object, device_id);
+    if (answer != NULL) *out = PyLong_AsVoidPtr(answer);
+    Py_XDECREF(answer);
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 int fa_borrow_matrix(fa_borrow *borrow, const fa_state *state, PyObject *object, const char *name,
@@ -193,6 +245,7 @@ int fa_borrow_matrix(fa_borrow *borrow, const fa_state *state, PyObject *object,
     from.owner = NULL;
     from.read_only = 0;
     borrow->owner = NULL;
+    borrow->stream = NULL;
     if (find_source(&from, state, object, name) < 0) goto done;
 
     const fa_status status = fa_check_tensor(from.tensor, &error);
@@ -215,6 +268,10 @@ int fa_borrow_matrix(fa_borrow *borrow, const fa_state *state, PyObject *object,
         goto done;
     }
     collapse(borrow, from.tensor);
+    if (borrow->tensor.device.device_type == kDLCUDA &&
+        find_stream(&borrow->stream, state, object, borrow->tensor.device.device_id) < 0) {
+        goto done;
+    }
     borrow->owner = Py_NewRef(from.owner);
 
 done:

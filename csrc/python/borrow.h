@@ -12,6 +12,7 @@ typedef struct {
     PyObject *owner; /* strong: a capsule or the object itself; NULL = nothing borrowed */
     DLTensor tensor; /* validated, C-contiguous, collapsed to (rows, features)          */
     int64_t shape[2];
+    void *stream; /* of a CUDA tensor: where its framework would enqueue work on it */
 } fa_borrow;
 
 /* The matrix (first axis, all others flattened) behind `object`: an exact ndarray, a tensor

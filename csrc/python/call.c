@@ -190,6 +190,7 @@ int fa_call_chunks(fa_call *call, fa_chunks *out, PyObject *points, PyObject *in
     out->inputs = count;
     out->rows = rows;
     out->scalar_count = 1;
+    out->stream = call->borrows[0].stream;
     out->points = fa_call_buffers(call, points, "points", inputs, count, rows);
     if (out->points == NULL) return -1;
     out->index = fa_call_table(call, index, "index", 1, fa_int64, rows);

@@ -2,8 +2,9 @@
 
 int fa_is_out_of_memory(PyObject *exception)
 {
-    static const char *const signs[] = {"DefaultCPUAllocator", "CUDA out of memory",
-                                        "std::bad_alloc"};
+    static const char *const signs[] = {"DefaultCPUAllocator",       "CUDA out of memory",
+                                        "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+                                        "CUDNN_STATUS_ALLOC_FAILED", "std::bad_alloc"};
     if (PyErr_GivenExceptionMatches(exception, PyExc_MemoryError)) return 1;
     if (!PyErr_GivenExceptionMatches(exception, PyExc_RuntimeError)) return 0;
     if (strstr(Py_TYPE(exception)->tp_name, "OutOfMemoryError") != NULL) return 1;

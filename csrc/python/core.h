@@ -34,6 +34,8 @@ int fa_rule_from_name(const char *name);
 PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_integrate_plan(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_quadrature(PyObject *module, PyObject *args);
+PyObject *fa_py_require_device(PyObject *module, PyObject *args);
+PyObject *fa_py_cuda_backend(PyObject *module, PyObject *unused);
 PyObject *fa_py_sample(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_sample_scratch(PyObject *module, PyObject *args);
 PyObject *fa_py_ascend(PyObject *module, PyObject *args, PyObject *kwargs);

@@ -213,8 +213,8 @@ done:
 }
 
 /* Draws first .. first + count - 1 of every example: out (B * count, D), example-major. */
-static int write_noisy(const fa_backend *backend, fa_sample_args *args, DLTensor *out, int64_t B,
-                       int64_t first, int64_t count, const fa_state *state)
+static int write_noisy(const fa_backend *backend, void *stream, fa_sample_args *args, DLTensor *out,
+                       int64_t B, int64_t first, int64_t count, const fa_state *state)
 {
     fa_error error;
     fa_status status = FA_OK;
@@ -226,7 +226,7 @@ static int write_noisy(const fa_backend *backend, fa_sample_args *args, DLTensor
     for (int64_t e = 0; e < B && status == FA_OK; e++) {
         part.data = (char *)fa_data(out) + e * count * shape[1] * (out->dtype.bits / 8);
         args->first = e * (args->draws.draws + 1) + 1 + first;
-        status = backend->sample(args, NULL, &error);
+        status = backend->sample(args, stream, &error);
     }
     if (status != FA_OK) fa_raise(state, status, &error);
     return status == FA_OK ? 0 : -1;
@@ -272,7 +272,8 @@ PyObject *fa_py_noisy(PyObject *module, PyObject *args, PyObject *kwargs)
         fa_raise(state, status, &error);
         goto done;
     }
-    if (write_noisy(backend, &a, rows, B, first, count, state) < 0) goto done;
+    if (write_noisy(backend, call.borrows[0].stream, &a, rows, B, first, count, state) < 0)
+        goto done;
     result = Py_NewRef(Py_None);
 
 done:
