@@ -113,14 +113,14 @@ static int check(const fa_borrow *a, const fa_borrow *b, const fa_borrow *out, i
     return check_factor(b, "b", out, transpose_b ? N : K, transpose_b ? K : N);
 }
 
-static int multiply(const fa_state *state, const fa_gemm_args *args)
+static int multiply(const fa_state *state, const fa_gemm_args *args, void *stream)
 {
     const fa_backend *backend;
     fa_error error;
     fa_status status = fa_backend_for(&backend, args->out->device, &error);
     if (status == FA_OK) {
         Py_BEGIN_ALLOW_THREADS
-        status = backend->gemm(args, NULL, &error);
+        status = backend->gemm(args, stream, &error);
         Py_END_ALLOW_THREADS
     }
     if (status != FA_OK) fa_raise(state, status, &error);
@@ -146,7 +146,7 @@ PyObject *fa_py_gemm(PyObject *module, PyObject *args, PyObject *kwargs)
     }
     if (check(&a, &b, &out, product.transpose_a, product.transpose_b) < 0) goto done;
     (void)fa_find_blas();
-    if (multiply(state, &product) == 0) result = Py_NewRef(Py_None);
+    if (multiply(state, &product, out.stream) == 0) result = Py_NewRef(Py_None);
 
 done:
     fa_release(&out);
