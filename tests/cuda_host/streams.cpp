@@ -2,8 +2,9 @@
  *
  * An operation is a function in the queue of its stream. Deferred, it runs only when somebody
  * waits for it, or for something behind it, so that a missing wait shows; otherwise at once. */
+#include "streams.h"
+
 #include <deque>
-#include <functional>
 #include <map>
 #include <vector>
 
@@ -76,6 +77,8 @@ std::vector<std::pair<stream *, uint64_t>> before(const stream *self)
     return found;
 }
 
+} // namespace
+
 cudaError_t enqueue(cudaStream_t handle, std::function<void()> operation)
 {
     stream *const self = stream_of(handle);
@@ -90,6 +93,9 @@ cudaError_t enqueue(cudaStream_t handle, std::function<void()> operation)
     if (!chosen.deferred) run_until(self, self->issued);
     return cudaSuccess;
 }
+
+namespace
+{
 
 bool fits(const void *pointer, size_t bytes, bool on_device)
 {
