@@ -40,7 +40,7 @@ __device__ void add_feature(double *sums, const fa_measured<F> &of, const int64_
 }
 
 template <typename F>
-__global__ void __launch_bounds__(FA_SUM_THREADS)
+__global__ void __launch_bounds__(FA_THREADS)
     measure_kernel(double *out, fa_measured<F> of, const int64_t *active, int64_t count)
 {
     for (int64_t a = blockIdx.x; a < count; a += gridDim.x) {
@@ -63,8 +63,8 @@ template <typename F> void launch_measure(const fa_measure_args *args, cudaStrea
                                args->group,
                                args->multiply};
     if (args->count <= 0) return;
-    FA_LAUNCH(measure_kernel<F>, dim3(fa_at_most(args->count, FA_MOST_BLOCKS_X)),
-              dim3(FA_SUM_THREADS), 0, stream, args->out, of, args->active, args->count);
+    FA_LAUNCH(measure_kernel<F>, dim3(fa_at_most(args->count, FA_MOST_BLOCKS_X)), dim3(FA_THREADS),
+              0, stream, args->out, of, args->active, args->count);
 }
 
 } // namespace

@@ -10,8 +10,7 @@
 #include "../csrc/cpu/sums.h"
 #include "launch.h"
 
-#define FA_SUM_THREADS (2 * FA_THREADS)
-#define FA_SUM_GROUPS (FA_SUM_THREADS / FA_LANES)
+#define FA_SUM_GROUPS (FA_THREADS / FA_LANES)
 #define FA_SUM_DEPTH 48 /* pairwise levels: 2^48 blocks of features */
 
 /* The sum of block `blocks` joins those before it; see fa_pairwise_add. */
@@ -23,8 +22,8 @@ FA_DEVICE void fa_join_block(double (*partial)[M], int m, int64_t blocks, double
     partial[level][m] = sum;
 }
 
-/* out[m] += the sum over d of what add(sums, d) adds to sums[m]; called by all FA_SUM_THREADS
- * threads of a block. */
+/* out[m] += the sum over d of what add(sums, d) adds to sums[m]; called by all threads of a
+ * block, FA_THREADS. */
 template <int M, typename Add> FA_DEVICE void fa_sum_features(double *out, int64_t D, Add add)
 {
     __shared__ double block_sum[FA_SUM_GROUPS][M], partial[FA_SUM_DEPTH][M];

@@ -9,7 +9,7 @@ namespace
 {
 
 template <typename ACC>
-__global__ void __launch_bounds__(FA_SUM_THREADS)
+__global__ void __launch_bounds__(FA_THREADS)
     spread_kernel(double *sums, ACC *mean, double *deviation, int64_t B, int64_t D,
                   double per_error, double per_draw, int variance)
 {
@@ -34,7 +34,7 @@ template <typename F> void launch_spread(const fa_spread_args *args, cudaStream_
     const int64_t B = args->mean->shape[0];
     const double draws = (double)args->draws;
     if (B <= 0) return;
-    FA_LAUNCH(spread_kernel<ACC>, dim3(fa_at_most(B, FA_MOST_BLOCKS_X)), dim3(FA_SUM_THREADS), 0,
+    FA_LAUNCH(spread_kernel<ACC>, dim3(fa_at_most(B, FA_MOST_BLOCKS_X)), dim3(FA_THREADS), 0,
               stream, args->sums, fa_typed<ACC>(args->mean), fa_typed<double>(args->deviation), B,
               args->mean->shape[1], 1.0 / (draws * (draws - 1.0)), 1.0 / draws, args->variance);
 }
