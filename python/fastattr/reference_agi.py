@@ -222,7 +222,8 @@ def adversarial(
     model, x, target
         As in `agi_path`.
     towards : int, optional
-        The class to climb to; default: descend ``target`` until another is predicted.
+        The class to climb to; default: descend ``target``, or its logarithm where there is one, until another is
+        predicted.
     step_size, max_steps, radius, clamp, stop
         As in `fastattr.adversarial`.
     start : like x, optional
@@ -230,7 +231,7 @@ def adversarial(
     """
     centre = _parts(x)
     now = centre if start is None else _inside(_parts(start), centre, clamp, radius)
-    direction, goal = ("untargeted", UNTARGETED) if towards is None else ("target", towards)
+    direction, goal = ("away", UNTARGETED) if towards is None else ("target", towards)
     for steps in range(max_steps + 1):
         outputs = model.value(_like(x, now))
         reached = _arrived(outputs, target, goal, direction)
@@ -246,7 +247,7 @@ def adversarial(
 
 def _arrived(outputs: Array, target: int, goal: int, direction: str) -> bool:
     predicted = int(np.argmax(outputs))
-    return predicted != target if direction == "untargeted" else predicted == goal
+    return predicted != target if direction in ("untargeted", "away") else predicted == goal
 
 
 def _direction(model: Classifier, x: Any, now: Parts, target: int, goal: int, step: str, direction: str) -> Parts:
@@ -258,6 +259,8 @@ def _direction(model: Classifier, x: Any, now: Parts, target: int, goal: int, st
         g = tuple(a - b for a, b in zip(rise, fall, strict=True))
     elif direction == "untargeted":
         g = tuple(-a for a in _parts(model.gradient(at, target)))
+    elif direction == "away":
+        g = tuple(-a for a in _parts(climbed(at, target)))
     else:
         g = _parts(climbed(at, goal))
     if step == "sign":
