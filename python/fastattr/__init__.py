@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from . import baselines
 from ._core import BackendError
 from .adversarial import Adversarial, adversarial
 from .attribution import Attribution
@@ -28,6 +29,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AGI",
+    "GANMEX",
     "Adversarial",
     "Attribution",
     "BackendError",
@@ -41,6 +43,7 @@ __all__ = [
     "SmoothGrad",
     "__version__",
     "adversarial",
+    "baselines",
     "datasets",
     "set_num_threads",
     "shared",
@@ -49,8 +52,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in ("datasets", "visualize", "reference"):
-        import importlib
+    import importlib
 
+    if name in ("datasets", "visualize", "reference"):
         return importlib.import_module(f".{name}", __name__)
+    if name == "GANMEX":  # imports torch
+        return importlib.import_module(".ganmex", __name__).GANMEX
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

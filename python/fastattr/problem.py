@@ -15,6 +15,7 @@ import numpy as np
 
 from ._core import BackendError
 from .arrays import EPS, FLOATS, Kit, dtype_name, is_array, is_torch, kit_of, readable
+from .baselines.resolve import has_objects, resolve
 
 
 class shared:  # noqa: N801 -- reads as a function: fa.shared(mask)
@@ -80,9 +81,7 @@ class Problem:
 
     def assemble(self, members: dict[Any, Any]) -> Any:
         """Members in the form in which the caller gave them."""
-        if self.form is object:
-            return next(iter(members.values()))
-        return members if self.form is dict else tuple(members.values())
+        return _assembled(self.form, members)
 
     def restore(self, values: list[Any]) -> Any:
         """T arrays in the form of the caller's inputs, None for members that are not attributed."""
@@ -92,9 +91,12 @@ class Problem:
         return found if self.form is dict else tuple(found.values())
 
 
-def normalise(inputs: Any, baseline: Any, args: Any, kwargs: Any, *, through: bool = False) -> Problem:
+def normalise(
+    inputs: Any, baseline: Any, args: Any, kwargs: Any, versus: Any = None, ids: Any = None, *, through: bool = False
+) -> Problem:
     """Check a call's arrays and bring them into the form of `Problem`.
 
+    ``versus`` and ``ids`` are what objects among the baselines are told.
     ``through``: the inputs are only where the rows of an inner layer come from, so all members count as attributed,
     integers too; what an integer member's baseline is says `_integer_baselines`.
     """
@@ -112,6 +114,8 @@ def normalise(inputs: Any, baseline: Any, args: Any, kwargs: Any, *, through: bo
     members = {key: _in_kit(form, key, member, kit) for key, member in named.items()}
     attributed = [key for key, member in members.items() if dtype_name(member) in FLOATS]
     _check_members(form, members, attributed, through)
+    if has_objects(baseline):
+        baseline = resolve(baseline, _assembled(form, members), _examples(members), versus, ids)
     if through:
         baseline = _integer_baselines(baseline, form, members, attributed)
         attributed = list(members)
@@ -145,6 +149,21 @@ def bound_arrays(clamp: Any, problem: Problem) -> tuple[list[Any] | None, list[A
         if low[t].shape != high[t].shape:
             low[t], high[t] = (kit.broadcast(v, tuple(x.shape), dtype_name(x)) for v in (low[t], high[t]))
     return low, high
+
+
+def baseline_arrays(baseline: Any, problem: Problem, members: dict[Any, Any]) -> list[Any]:
+    """(T) baselines (B, ...) or (1, ...) of ``members``, like those of ``problem`` but of fewer examples."""
+    return _baselines(baseline, problem.form, members, problem.attributed, problem.kit)
+
+
+def _assembled(form: type, members: dict[Any, Any]) -> Any:
+    if form is object:
+        return next(iter(members.values()))
+    return members if form is dict else tuple(members.values())
+
+
+def _examples(members: dict[Any, Any]) -> int:
+    return int(next(iter(members.values())).shape[0])
 
 
 def _label(form: type, key: Any) -> str:
@@ -258,8 +277,6 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit, name: str) -> 
     if not is_array(value):
         if np.isscalar(value) and not isinstance(value, (str, bytes)):
             return kit.full(shared, value, dtype)
-        if hasattr(value, "baseline"):
-            raise NotImplementedError(f"{label}: baseline objects are not supported yet; pass the array they compute")
         raise TypeError(f"{label}: expected None, a number or an array, got {type(value).__name__}")
     value = _like_kit(readable(value), kit, label)
     if dtype not in FLOATS and dtype_name(value) in FLOATS:

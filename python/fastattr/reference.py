@@ -16,6 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .reference_baselines import data_set_baseline as data_set_baseline
+from .reference_baselines import farther_end as farther_end
+from .reference_baselines import gaussian_baseline as gaussian_baseline
+from .reference_baselines import gaussian_blur as gaussian_blur
+from .reference_baselines import mdts as mdts
+from .reference_baselines import uniform_baseline as uniform_baseline
 from .reference_sampling import Sampled as Sampled
 from .reference_sampling import draw_block as draw_block
 from .reference_sampling import drawn_alphas as drawn_alphas

@@ -18,7 +18,7 @@ from .problem import Problem
 from .progress import Progress
 from .sampling import SamplePlan, empty_samples, example_ids, noise_table, standard_errors, verdict
 
-_BLOCK = 64
+BLOCK = 64
 """Draws that the inner method sees as one batch: enough to fill its chunks, few enough for its accumulators."""
 
 
@@ -35,17 +35,17 @@ def smooth(
     stdev = noise_table(problem, plan.noise, plan.stdev)
     clean = at_input(inner, problem, target, versus)  # every draw explains the same class
     target = clean.target
-    moments = _Moments(problem, plan.kind)
-    for first_example in range(0, examples, _BLOCK):
-        part = np.arange(first_example, min(first_example + _BLOCK, examples))
-        step = max(1, _BLOCK // len(part))
+    moments = Moments(problem, plan.kind)
+    for first_example in range(0, examples, BLOCK):
+        part = np.arange(first_example, min(first_example + BLOCK, examples))
+        step = max(1, BLOCK // len(part))
         for first in range(0, plan.draws, step):
             count = min(step, plan.draws - first)
             att = _draws(inner, problem, plan, target, versus, numbers, stdev, part, first, count)
             moments.add(att, part, first, count)
             done = first_example * plan.draws + len(part) * first
             progress.advance(len(part) * count, examples * plan.draws - done)
-    found = moments.finish(plan, att.engine)
+    found = moments.finish(plan.draws, att.engine)
     if not inner.uses_baseline:
         found["output"] = clean.output
     return found | {"target": target}
@@ -81,10 +81,10 @@ def repeated_arguments(problem: Problem, index: NDArray[np.int64]) -> tuple[tupl
     return tuple(repeat(problem.args, problem.examples, where)), repeat(problem.kwargs, problem.examples, where)
 
 
-def _rows_of(value: Any, index: NDArray[np.int64], examples: int) -> Any:
+def rows_of(value: Any, index: NDArray[np.int64], examples: int) -> Any:
     """A target or baseline for the examples ``index``: what has one entry per example is gathered."""
     if isinstance(value, tuple):
-        return tuple(_rows_of(entry, index, examples) for entry in value)
+        return tuple(rows_of(entry, index, examples) for entry in value)
     if isinstance(value, list):
         return [value[i] for i in index] if len(value) == examples and examples > 1 else value
     shape: Any = getattr(value, "shape", ())
@@ -121,7 +121,7 @@ def _draws(
             first=first,
             count=count,
         )
-    options: dict[str, Any] = {"versus": _rows_of(versus, index, problem.examples)}
+    options: dict[str, Any] = {"versus": rows_of(versus, index, problem.examples)}
     if inner.uses_baseline:
         bases = [base if base.shape[0] == 1 else take(base, index) for base in problem.bases]
         options["baseline"] = problem.restore(bases)
@@ -131,7 +131,7 @@ def _draws(
         inner = copy.copy(inner)
         inner.model = told_of(inner.model, kit.table(index))
     with quiet_examples():
-        return inner(problem.assemble(members), _rows_of(target, index, problem.examples), **options)
+        return inner(problem.assemble(members), rows_of(target, index, problem.examples), **options)
 
 
 def told_of(model: FunctionModel, examples: Any) -> FunctionModel:
@@ -139,7 +139,7 @@ def told_of(model: FunctionModel, examples: Any) -> FunctionModel:
     return FunctionModel(lambda points, index, scalars: model.value_and_gradient(points, examples[index], scalars))
 
 
-class _Moments:
+class Moments:
     """Welford's mean and squared deviations, draw by draw in order, and the sums of what the draws reported."""
 
     def __init__(self, problem: Problem, kind: str) -> None:
@@ -168,9 +168,9 @@ class _Moments:
         for field, total in self.totals.items():
             total[begin:end] += np.asarray(getattr(att, field), np.float64).reshape(len(part), count).sum(1)
 
-    def finish(self, plan: SamplePlan, engine: str) -> dict[str, Any]:
-        """The fields of the `Attribution`."""
-        n, kit = plan.draws, self.problem.kit
+    def finish(self, n: int, engine: str) -> dict[str, Any]:
+        """The fields of the `Attribution`, after ``n`` draws."""
+        kit = self.problem.kit
         with np.errstate(invalid="ignore", divide="ignore"):
             scale = np.sqrt(1.0 / np.float64(n * (n - 1))) if n > 1 else np.nan
             errors = [deviation**0.5 * float(scale) for deviation in self.deviation]

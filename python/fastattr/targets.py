@@ -30,7 +30,7 @@ def flat_targets(target: Any, name: str, examples: int, output_shape: tuple[int,
             f"{name}: expected {_wanted_target(shape)} for an output of shape (B, {', '.join(map(str, shape))}), "
             f"got {len(entries)} index{'es' if len(entries) > 1 else ''}"
         )
-    columns = [_integers(entry, name, examples) for entry in entries]
+    columns = [integers(entry, name, examples) for entry in entries]
     for column, extent in zip(columns, shape, strict=True):
         if column.view(np.uint64).max() >= extent:  # negative ones are large then
             e = int(np.flatnonzero((column < 0) | (column >= extent))[0])
@@ -42,7 +42,7 @@ def _wanted_target(shape: tuple[int, ...]) -> str:
     return "one index" if len(shape) == 1 else f"a tuple of {len(shape)} indices"
 
 
-def _integers(value: Any, name: str, examples: int) -> NDArray[np.int64]:
+def integers(value: Any, name: str, examples: int) -> NDArray[np.int64]:
     """``value`` as (B,) int64."""
     try:
         array = value.detach().cpu().numpy() if is_torch(value) else np.asarray(value)

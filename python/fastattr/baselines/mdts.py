@@ -96,7 +96,7 @@ class MDTS(Baseline):
         return like({key: _rows(part, rows) for key, part in matching(self.X, x).items()}, x)
 
     def towards(self, target: Any) -> Pinned:
-        """This baseline with its class fixed: for a single output, or a class that is not ``versus``."""
+        """The same with its class fixed: for a single output, or a class that is not ``versus``."""
         return Pinned(self, target)
 
 

@@ -16,15 +16,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
+
 QUERIES, CANDIDATES = 512, 2048
 """Of one block: its scores, 4 MB in float32, stay in the outer caches."""
 PAIRS = 2**21
 """Features of the direct differences that are in memory at a time (16 MB)."""
-
-
-def product(a: NDArray[np.floating], b: NDArray[np.floating], out: NDArray[np.floating]) -> None:
-    """``out`` = a b^T."""
-    np.matmul(a, b.T, out=out)
 
 
 class Candidates:
@@ -77,7 +74,7 @@ class Candidates:
             block = scores[:, : part.stop - part.start]
             if block.shape[1] < scores.shape[1]:
                 block = np.empty(block.shape, dtype)  # the last one: dense memory of its own
-            product(rows, self._rows[part], block)
+            _core.gemm(rows, self._rows[part], block, transpose_b=True)
             lowest = block.min(1)
             np.minimum(least, lowest, out=least)
             some = np.flatnonzero(~(lowest > least + slack))  # NaN stays listed

@@ -1,5 +1,6 @@
-"""Baselines without randomness (Sturmfels, Lundberg, Lee, "Visualizing the impact of feature attribution baselines",
-Distill 2020).
+"""Baselines without randomness.
+
+Sturmfels, Lundberg, Lee, "Visualizing the impact of feature attribution baselines", Distill 2020.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ class Blur(Baseline):
         from scipy.ndimage import gaussian_filter1d
 
         if self.axes is None and part.ndim != 4:
-            raise ValueError(f"axes: expected which to blur for inputs that are not (B, C, H, W), got shape {part.shape}")
+            raise ValueError(
+                f"axes: expected which to blur for inputs that are not (B, C, H, W), got shape {part.shape}"
+            )
         axes = tuple(range(part.ndim))[-2:] if self.axes is None else self.axes
         if any(not -part.ndim < axis < part.ndim or axis % part.ndim == 0 for axis in axes):
             raise ValueError(f"axes: expected axes after the batch for inputs of shape {part.shape}, got {self.axes}")
@@ -131,13 +134,15 @@ class Mean(Baseline):
     def baseline(self, x: Any, target: Any = None) -> Any:
         """(1, ...): the same for every example."""
         means = {key: plain(part).mean(0, dtype=np.float64, keepdims=True) for key, part in matching(self.X, x).items()}
-        return like({key: mean for key, mean in means.items()}, x)
+        return like(means, x)
 
 
 def ends(value_range: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """``value_range`` as two arrays, low < high."""
     try:
-        low, high = (np.asarray(plain(end) if is_torch(end) or is_array(end) else end, np.float64) for end in value_range)
+        low, high = (
+            np.asarray(plain(end) if is_torch(end) or is_array(end) else end, np.float64) for end in value_range
+        )
         ordered = bool((low < high).all())
     except (TypeError, ValueError) as error:
         raise ValueError(f"value_range: expected (low, high), got {value_range!r}") from error

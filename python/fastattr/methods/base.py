@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..attribution import Attribution
+from ..baselines.averaging import average
+from ..baselines.resolve import draws_of
 from ..engine import Plan, explain
 from ..layers import at_layer
 from ..models import adapt
@@ -115,10 +117,12 @@ class GradientMethod:
             output itself when there is only one.
         versus : like ``target``, optional
             Explain output ``target`` minus output ``versus``.
-        baseline : number or array broadcastable to the inputs, or tuple or dict of such, optional
-            Where the path starts; default zero. With ``layer`` it is an input too: the ids of padding tokens, say, for
-            token ids, where zero is the id 0. Integer members of a tuple or dict (masks, positions) stay as they are
-            unless given.
+        baseline : number, array broadcastable to the inputs, or object with ``baseline(x, target)``, optional
+            Where the path starts; default zero. Objects are those of `fastattr.baselines` or a fitted
+            `fastattr.GANMEX`; what depends on a class takes that of ``versus`` unless it is fixed by ``.towards(c)``.
+            Several inputs: one for all, or a tuple or dict like them. With ``layer`` it is an input too: the ids of
+            padding tokens, say, for token ids, where zero is the id 0; integer members (masks, positions) stay as they
+            are unless given.
         args, kwargs
             Extra arguments of the model. Tensors (also nested) whose first extent is B are given row by row to the
             points of their example; `fastattr.shared` exempts one.
@@ -144,11 +148,17 @@ class GradientMethod:
         through = self.layer is not None
         if through and not self.uses_baseline:
             baseline = inputs  # never looked at
-        problem = normalise(inputs, baseline, args, kwargs, through=through)
-        if through:
-            method, problem = at_layer(self, problem)
+        draws = draws_of(baseline) if self.uses_baseline else 1
+        if through and draws > 1:
+            raise NotImplementedError("baseline: several draws and layer= do not go together; average over calls")
         with Progress(self.progress, type(self).__name__) as progress:
-            found = method._run(problem, target, versus, ids, progress)
+            if draws > 1:
+                found = average(self, inputs, target, versus, baseline, args, kwargs, ids, draws, progress)
+            else:
+                problem = normalise(inputs, baseline, args, kwargs, versus, ids, through=through)
+                if through:
+                    method, problem = at_layer(self, problem)
+                found = method._run(problem, target, versus, ids, progress)
         return Attribution(**found, inputs=inputs, method=type(self).__name__, seconds=time.perf_counter() - started)
 
     def _run(self, problem: Problem, target: Any, versus: Any, ids: Any, progress: Progress) -> dict[str, Any]:
