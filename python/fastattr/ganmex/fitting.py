@@ -110,7 +110,9 @@ class Fit:
             It belongs to other data, options or another classifier.
         """
         if state["key"] != self.key or not same_classifier(state["fingerprint"], self.fingerprint):
-            raise ValueError("resume: expected the state of a fit to the same data, options and classifier, got another")
+            raise ValueError(
+                "resume: expected a fit to the same data, options and classifier, got the state of another"
+            )
         self.trainer.load(state["trainer"])
         self._kept = state["trainer"]
         self.history = [Check(**{**figures, "step": int(figures["step"])}) for figures in state["history"]]

@@ -13,17 +13,17 @@ from torch import Tensor
 from ..baselines.base import Pinned, class_numbers
 from ..warning import warn
 from . import networks
-from .classifier import Classifier, Scale, same_classifier
-from .fitting import Fit, progress_bar, write
+from .classifier import Classifier, Scale
+from .fitting import Fit, progress_bar
 from .losses import Weights
 from .prepare import check_classifier, labels_of, rows_of, scale_of, threads_of
 from .report import Report, report
+from .saving import load, save
 from .training import Options
 
 FALLBACKS = ("warn", "raise", "mdts", "none")
 SMALL = 256
 """Elements of an input up to which the weights are those found for 8 x 8 digits, else those for 32 x 32 x 3."""
-FORMAT = 1
 BATCH = 512
 
 
@@ -275,7 +275,7 @@ class GANMEX:
         generator.to(device)
         scale = scale.to(device)
         with self._classifier.frozen(device), torch.inference_mode(False), torch.no_grad():
-            parts = zip(rows.split(BATCH), goal.split(BATCH))
+            parts = zip(rows.split(BATCH), goal.split(BATCH), strict=True)
             made = [scale.up(generator(scale.down(part.to(device).float()), c)) for part, c in parts]
             values = torch.cat(made) if made else rows.to(device)
             converted = (self._classifier.predict(values) == goal).cpu()
@@ -284,7 +284,7 @@ class GANMEX:
         return Edit(values.cpu().numpy().astype(np.asarray(x).dtype), converted.numpy())
 
     def towards(self, target: Any) -> Pinned:
-        """This baseline with its class fixed: for a single output, or a class that is not ``versus``."""
+        """The same with its class fixed: for a single output, or a class that is not ``versus``."""
         return Pinned(self, target)
 
     def report(
@@ -322,24 +322,7 @@ class GANMEX:
 
     def save(self, path: str | Path) -> None:
         """Write the generator and the fingerprint of the classifier; with ``fallback="mdts"`` the training data too."""
-        generator, scale = self._fitted()
-        classifier = self._classifier
-        names = ("classes", "input_shape", "fallback", "swap", "width", "output_key", "autocast")
-        content = {
-            "ganmex": FORMAT,
-            **{name: getattr(self, name) for name in names},
-            "kind": classifier.kind,
-            "weights": None if self.weights is None else dict(self.weights),
-            "range": (scale.low.cpu(), scale.high.cpu()),
-            "generator": {name: value.cpu() for name, value in generator.state_dict().items()},
-            "history": self.history,
-            "selected": self.selected,
-            "fingerprint": classifier.fingerprint(scale, self.input_shape),
-            "training": None,
-        }
-        if self.fallback == "mdts" and self._training is not None:
-            content["training"] = tuple(value.cpu() for value in self._training)
-        write(Path(path), content)
+        save(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path, model: Callable[..., Any]) -> GANMEX:
@@ -350,21 +333,7 @@ class GANMEX:
         ValueError
             Another classifier, or not such a file.
         """
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or content.get("ganmex") != FORMAT:
-            raise ValueError(f"path: expected a file written by GANMEX.save, got {str(path)!r}")
-        names = ("classes", "input_shape", "weights", "fallback", "swap", "width", "kind", "output_key", "autocast")
-        low, high = content["range"]
-        loaded = cls(model, value_range=(low, high), **{name: content[name] for name in names})
-        loaded._scale = Scale(low, high)
-        if not same_classifier(content["fingerprint"], loaded._classifier.fingerprint(loaded._scale, loaded.input_shape)):
-            raise ValueError("model: expected the classifier that this GANMEX was trained with, got another")
-        shape, width = loaded.input_shape, loaded.width
-        loaded._generator = networks.generator_from(content["generator"], shape, loaded.classes, width)
-        loaded._generator.to(loaded._classifier.device(torch.device("cpu")))
-        loaded.history, loaded.selected = content["history"], content["selected"]
-        loaded._training = content["training"]
-        return loaded
+        return load(cls, Path(path), model)
 
     def __repr__(self) -> str:
         state = f"step {self.selected['step']:.0f} of the last fit" if self.selected else "not fitted"

@@ -146,9 +146,9 @@ def report(
     own = anything.nearest(flat(rows), np.zeros(len(rows), np.int64))[1]
     shown = np.sort(np.unique(labels, return_index=True)[1])[:SHOWN]
     pictures = np.repeat(rows[shown].float().cpu().numpy()[:, None], owner.classes, 1)
-    for place, number in enumerate(shown):
+    for row, number in enumerate(shown):
         mine = np.flatnonzero(source == number)
-        pictures[place, target[mine]] = edit.values[mine].float().cpu().numpy()
+        pictures[row, target[mine]] = edit.values[mine].float().cpu().numpy()
     return Report(lines, float(own.mean()), rows[shown].float().cpu().numpy(), pictures, labels[shown])
 
 

@@ -121,9 +121,7 @@ class Trainer:
         self.critic.requires_grad_(False)
         try:
             with self._precision():
-                terms = generator_terms(
-                    self.generator, self.critic, self._classify, x, y, target, self.options.weights
-                )
+                terms = generator_terms(self.generator, self.critic, self._classify, x, y, target, self.options.weights)
                 loss = terms.total(self.options.weights)
             _descend(loss, self._generator_optimizer)
         finally:
