@@ -118,15 +118,40 @@ __attribute__((no_sanitize("address", "thread"))) void fill(void *memory, size_t
 #endif
 }
 
+/* Are they all `value`? Likewise. */
+__attribute__((no_sanitize("address", "thread"))) bool is_filled(const char *memory, size_t bytes,
+                                                                 int value)
+{
+    size_t at = 0;
+    while (at < bytes && ((const volatile char *)memory)[at] == (char)value) at++;
+    return at == bytes;
+}
+
 /* A NaN, or a number and an index far out of range. */
+int rubbish() { return (chosen.seed & 2) != 0 ? 0x5a : 0xff; }
+
+size_t static_bytes()
+{
+    char *const start = cuda_host_shared_start;
+    return start != nullptr ? size_t(cuda_host_shared_stop - start) : 0;
+}
+
 void poison_shared_memory()
 {
     if (!here.dirty) return;
-    const int value = (chosen.seed & 2) != 0 ? 0x5a : 0xff;
-    char *const start = cuda_host_shared_start;
-    if (start != nullptr) fill(start, size_t(cuda_host_shared_stop - start), value);
-    if (here.shared != nullptr) fill(here.shared, here.job->shared, value);
+    fill(cuda_host_shared_start, static_bytes(), rubbish());
+    if (here.shared != nullptr) fill(here.shared, here.job->shared, rubbish());
     here.dirty = false;
+}
+
+/* Where no thread waited for others the memory was filled once, not for every block: a kernel
+ * that writes it nevertheless has forgotten its barriers. */
+void check_shared_memory()
+{
+    if (here.dirty || here.failed) return;
+    if (is_filled(cuda_host_shared_start, static_bytes(), rubbish())) return;
+    CUDA_HOST_REPORT(here.job->file, here.job->line, "shared memory is written and %s",
+                     "there is no barrier");
 }
 
 void begin_block()
@@ -208,8 +233,9 @@ void run_grid(const launch &job, void *shared)
     for (uint64_t i = 0; i < blocks; i++) {
         const uint64_t k = sequence.next();
         blockIdx = {unsigned(k % g.x), unsigned(k / g.x % g.y), unsigned(k / g.x / g.y)};
-        if (!run_block()) break;
+        if (!run_block()) return;
     }
+    check_shared_memory();
 }
 
 } // namespace cuhost
