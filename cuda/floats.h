@@ -58,19 +58,22 @@ template <int V, typename T> FA_DEVICE void fa_put(T *at, const fa_pack<T, V> &p
 
 /* Whether every row of D elements of F begins at a multiple of 16 bytes in every tensor; NULL is
  * no tensor. Sums are at least as wide as elements. */
-template <typename F>
-static inline bool fa_is_wide(int64_t D, const void *a, const void *b = nullptr,
-                              const void *c = nullptr, const void *d = nullptr,
-                              const void *e = nullptr, const void *f = nullptr)
+template <typename F, typename... Tensor>
+static inline bool fa_is_wide(int64_t D, const Tensor *...tensors)
 {
-    const uintptr_t bits =
-        (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)d | (uintptr_t)e | (uintptr_t)f;
+    const uintptr_t bits = ((uintptr_t)0 | ... | (uintptr_t)tensors);
     return D % F::wide == 0 && bits % 16 == 0;
 }
 
 template <typename T> static inline T *fa_typed(const DLTensor *tensor)
 {
     return tensor != nullptr ? static_cast<T *>(fa_data(tensor)) : nullptr;
+}
+
+/* Elements from one row to the next: 0 where all rows share one. */
+static inline int64_t fa_stride(const DLTensor *tensor)
+{
+    return tensor == nullptr || tensor->shape[0] == 1 ? 0 : tensor->shape[1];
 }
 
 /* launch<F>(...) for the dtype of `tensor`, which is one of the four. */

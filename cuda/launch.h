@@ -74,4 +74,21 @@ FA_DEVICE int64_t fa_column_step() { return (int64_t)gridDim.y * blockDim.x; }
 FA_DEVICE int64_t fa_lower(int64_t a, int64_t b) { return a < b ? a : b; }
 FA_DEVICE int64_t fa_upper(int64_t a, int64_t b) { return a < b ? b : a; }
 
+/* A word that other blocks may be adding bits to. */
+FA_DEVICE int64_t fa_glance(const int64_t *at)
+{
+#ifdef CUDA_HOST_SHIM
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
+#else
+    return *const_cast<const volatile int64_t *>(at);
+#endif
+}
+
+/* Bits that are there already, as they mostly are, cost no atomic. */
+FA_DEVICE void fa_add_bits(int64_t *at, int64_t bits)
+{
+    if ((fa_glance(at) & bits) == bits) return;
+    (void)atomicOr(reinterpret_cast<unsigned long long *>(at), (unsigned long long)bits);
+}
+
 #endif /* FA_LAUNCH_H */

@@ -55,7 +55,7 @@ __global__ void points_kernel(typename F::element *out, int64_t *index, int64_t 
 template <typename F, int V> void launch_packs(const fa_points_args *args, cudaStream_t stream)
 {
     typedef typename F::element T;
-    const int64_t D = args->out->shape[1], base_stride = args->base->shape[0] == 1 ? 0 : D;
+    const int64_t D = args->out->shape[1], base_stride = fa_stride(args->base);
     const fa_shape shape = fa_shape_of(args->rows.count, D / V, FA_PACKS);
     FA_LAUNCH((points_kernel<F, V>), shape.grid, shape.block, 0, stream, fa_typed<T>(args->out),
               args->index, args->scalars, fa_typed<T>(args->input), fa_typed<T>(args->base),
