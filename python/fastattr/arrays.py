@@ -14,8 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
+
 EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 FLOATS = tuple(EPS)
+_CUDA, _ROCM = (2, 13), 10  # DLPack's device types: CUDA's own and managed memory
 
 
 def is_torch(value: Any) -> bool:
@@ -29,11 +32,29 @@ def is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, memoryview, array)) or is_torch(value) or hasattr(value, "__dlpack__")
 
 
-def readable(value: Any) -> Any:
+def readable(value: Any, name: str) -> Any:
     """``value`` if it is NumPy's or torch's, else a NumPy view of its memory (DLPack or the buffer protocol)."""
     if isinstance(value, np.ndarray) or is_torch(value):
         return value
+    if on_cuda(value):
+        raise TypeError(
+            f"{name}: expected a NumPy array or a torch tensor, got {type(value).__name__} on a GPU; pass "
+            "torch.from_dlpack(x)"
+        )
     return np.asarray(value) if isinstance(value, (memoryview, array)) else np.from_dlpack(value)
+
+
+def on_cuda(value: Any) -> bool:
+    """Whether an array of a framework other than NumPy and torch says that its memory is a CUDA device's."""
+    ask = getattr(value, "__dlpack_device__", None)
+    return ask is not None and int(ask()[0]) in _CUDA
+
+
+def require_device(device: Any) -> None:
+    """Raise `BackendError` unless a backend computes on torch's ``device``."""
+    if device.type == "cuda":
+        hip = sys.modules["torch"].version.hip is not None  # such devices are called cuda too
+        _core.require_device(_ROCM if hip else _CUDA[0], device.index or 0)
 
 
 def dtype_name(value: Any) -> str:

@@ -18,8 +18,18 @@ def set_num_threads(n: int) -> None:
     _core.set_num_threads(n)
 
 
+def _cuda() -> str:
+    archs, missing = _core.cuda_backend()
+    if archs is None:
+        return "cuda not built" if missing and "no CUDA backend" in missing else f"cuda: {missing}"
+    return f"cuda (for {archs.replace(';', ', ')})" + (f": {missing}" if missing else "")
+
+
 def show_config() -> None:
-    """Print versions, threads and backends, for bug reports."""
+    """Print versions, threads and backends, for bug reports.
+
+    The compute capabilities that the CUDA backend was built for are named, and what it lacks to run here.
+    """
     from . import __version__
 
     torch = sys.modules.get("torch")
@@ -29,6 +39,6 @@ def show_config() -> None:
         f"numpy    {np.__version__}",
         f"torch    {torch.__version__ if torch else 'not imported'}",
         f"threads  {_core.get_num_threads()}",
-        f"backends cpu ({_core.cpu_level()})",
+        f"backends cpu ({_core.cpu_level()}), {_cuda()}",
     )
     print("\n".join(lines))  # noqa: T201

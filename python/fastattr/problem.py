@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._core import BackendError
-from .arrays import EPS, FLOATS, Kit, dtype_name, is_array, is_torch, kit_of, readable
+from .arrays import EPS, FLOATS, Kit, dtype_name, is_array, is_torch, kit_of, readable, require_device
 from .baselines.resolve import has_objects, resolve
 
 
@@ -111,6 +111,8 @@ def normalise(
         raise ValueError("inputs: expected at least one array, got an empty " + form.__name__)
     named = {key: _checked(form, key, member) for key, member in named.items()}
     kit = kit_of(next(iter(named.values())))
+    if kit.name == "torch":
+        require_device(kit.device)
     members = {key: _in_kit(form, key, member, kit) for key, member in named.items()}
     attributed = [key for key, member in members.items() if dtype_name(member) in FLOATS]
     _check_members(form, members, attributed, through)
@@ -174,7 +176,7 @@ def _checked(form: type, key: Any, value: Any) -> Any:
     if not is_array(value):
         hint = "; several inputs come as a tuple" if isinstance(value, list) else ""
         raise TypeError(f"{_label(form, key)}: expected a tensor or array (B, ...), got {type(value).__name__}{hint}")
-    value = readable(value)
+    value = readable(value, _label(form, key))
     if is_torch(value):
         if not _is_strided(value.layout):
             raise TypeError(
@@ -278,7 +280,7 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit, name: str) -> 
         if np.isscalar(value) and not isinstance(value, (str, bytes)):
             return kit.full(shared, value, dtype)
         raise TypeError(f"{label}: expected None, a number or an array, got {type(value).__name__}")
-    value = _like_kit(readable(value), kit, label)
+    value = _like_kit(readable(value, label), kit, label)
     if dtype not in FLOATS and dtype_name(value) in FLOATS:
         raise TypeError(f"{label}: expected {dtype} like the input, got {dtype_name(value)}")
     got = tuple(value.shape)
@@ -326,7 +328,7 @@ def _stacks(
         x, label, value = problem.members[key], _label(form, key).replace("inputs", name), members.get(key)
         if not is_array(value):
             raise TypeError(f"{label}: expected an array ({letter}, ...), got {type(value).__name__}")
-        value = _like_kit(readable(value), problem.kit, label)
+        value = _like_kit(readable(value, label), problem.kit, label)
         shape, wanted = tuple(value.shape), shape_of(x)
         if len(shape) == 0 or shape[0] < least or shape[1:] != wanted:
             raise ValueError(f"{label}: expected shape {(letter, *wanted)} with {letter} >= {least}, got {shape}")

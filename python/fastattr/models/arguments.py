@@ -43,6 +43,11 @@ def mark(value: Any, examples: int, device: torch.device) -> Any:
         if isinstance(leaf, shared):
             return as_tensor(leaf.value, device) if isinstance(leaf.value, torch.Tensor) else leaf.value
         if isinstance(leaf, (torch.Tensor, np.ndarray)) and leaf.ndim > 0 and leaf.shape[0] == examples:
+            if isinstance(leaf, torch.Tensor) and leaf.device != device:
+                raise ValueError(
+                    f"args, kwargs: expected tensors with a row per example on {device} like the inputs, got one on "
+                    f"{leaf.device}"
+                )
             return _PerExample(as_tensor(leaf, device))
         return as_tensor(leaf, device) if isinstance(leaf, torch.Tensor) and leaf.is_inference() else leaf
 

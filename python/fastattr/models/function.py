@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..arrays import dtype_name, is_torch, kit_of
+from ..arrays import dtype_name, is_torch, kit_of, on_cuda
 from ..problem import Climb, Problem
 
 
@@ -151,4 +152,6 @@ def _plain(value: Any, name: str, shape: tuple[int, ...]) -> Any:
         raise ValueError(f"value_and_gradient: {name}: expected shape {shape}, got {tuple(got)}")
     if isinstance(value, np.ndarray):
         return np.require(value, requirements=["C_CONTIGUOUS", "ALIGNED"])
+    if not is_torch(value) and on_cuda(value):
+        value = sys.modules["torch"].from_dlpack(value)  # waits, on torch's stream, for what made it
     return kit_of(value).plain(value) if is_torch(value) else value

@@ -25,6 +25,8 @@ FEW_ROWS = 8
 LARGE_WORKING_SET = 256 * 2**20
 """... as long as they take no more than this."""
 MOST_ROWS = 2048
+MOST_ROWS_CUDA = 2**15
+"""Far beyond what fills a device, and below 65535, where grids of some layers end."""
 
 _known: weakref.WeakKeyDictionary[Any, dict[Hashable, Probe]] = weakref.WeakKeyDictionary()
 
@@ -46,7 +48,7 @@ class Probe:
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-            rows = (free + cached) // 2 // size
+            rows = min(MOST_ROWS_CUDA, (free + cached) // 2 // size)
         else:
             rows = min(MOST_ROWS, max(WORKING_SET // size, min(FEW_ROWS, LARGE_WORKING_SET // size)))
         return max(1, rows if self.limit is None else min(rows, self.limit))

@@ -55,6 +55,8 @@ class TorchModel:
         ):
             if state.first is not None and state.first.device != device:
                 raise ValueError(f"inputs: expected the model's device {state.first.device}, got {device}")
+            if device.type == "cuda":
+                _check_one_device(self.module, device)
             function = self.model
             if self.part is not None:
                 function = self.part.using(state.substitutes)
@@ -346,6 +348,16 @@ def _plain(slope: Tensor) -> Tensor:
 
 def _call_with(module: nn.Module, tensors: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
     return torch.func.functional_call(module, tensors, args, kwargs)
+
+
+def _check_one_device(module: nn.Module | None, device: torch.device) -> None:
+    """Points, gradients and sums of a call are on one device, so the model has to be."""
+    others = {str(p.device) for p in module.parameters()} - {str(device)} if module is not None else None
+    if others:
+        raise ValueError(
+            f"model: expected all parameters on {device} like the inputs, got some on {', '.join(sorted(others))}; "
+            "models spread over several devices are not supported"
+        )
 
 
 @contextmanager
