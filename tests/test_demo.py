@@ -83,10 +83,24 @@ def test_the_page_is_whole_and_fetches_nothing(run):
     assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
     assert "script" not in page.count and "link" not in page.count
     assert not re.search(r"https?://|@import|url\(", run[0])
-    assert page.count["svg"] == 2 + 3 + 6 * len(examples.PAIRS)
+    assert page.count["svg"] == 2 + 3 + (6 + 2 + 9 + 1 + 2 * 6) * len(examples.PAIRS)
     assert page.count["dt"] == page.count["dd"] == 5 and page.count["tbody"] == len(demo.NAMES)
     assert "prefers-color-scheme: dark" in run[0]
     assert "nan" not in re.sub(r"<style>.*?</style>|base64,[^\"]*", "", run[0], flags=re.S).lower()
+
+
+def test_every_digit_is_pushed_towards_all_others(run):
+    text = re.sub(r"<[^>]+>", " ", run[0])
+    ends = re.findall(r"(now|not yet) an? (\d) +(\d+) steps? +(\d+)% an? (\d)", text)
+    assert len(ends) == 9 * len(examples.PAIRS)
+    for digit in examples.PAIRS:
+        assert sorted(int(goal) for _, goal, *_, of in ends if int(of) == digit) == [d for d in range(10) if d != digit]
+    arrived = [(int(steps), int(share)) for word, _, steps, share, _ in ends if word == "now"]
+    assert len(arrived) > 30 and all(0 < steps <= examples.PUSHES and share <= 50 for steps, share in arrived)
+    sums = re.findall(r"sum \+(\d\.\d\d), gap (?:\+|&minus;)(\d\.\d\d)", text)
+    assert len(sums) == len(examples.PAIRS) and all(float(gap) < 0.03 * float(total) for total, gap in sums)
+    rows = [line.split() for line in run[1] if line.startswith("AGI, ")]
+    assert len(rows) == len(examples.PAIRS) and all(int(row[-2]) > 9 * 9 for row in rows)
 
 
 def test_the_page_says_what_the_maps_say(run):
@@ -151,6 +165,12 @@ def test_map_colours_by_sign_and_scale():
     assert cells[0] == ("for", "0", "0", "1.000") and cells[1][0] == "against"
     assert float(cells[1][3]) == pytest.approx(0.5**0.8, abs=1e-3)
     assert cells[2][3] == "0.000" and cells[3] == ("for", "10", "10", "1.000")
+
+
+def test_a_heatmap_has_one_colour():
+    drawn = svg.heat(np.array([[0.0, 0.25], [1.0, 0.0]]), "label")
+    cells = re.findall(r'class="(\w+)" x="(\d+)" y="(\d+)".*?fill-opacity="([\d.]+)"', drawn)
+    assert cells == [("for", "10", "0", "0.25"), ("for", "0", "10", "1.00")]
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):

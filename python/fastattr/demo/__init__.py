@@ -24,6 +24,7 @@ NAMES = {
     "expected": "ExpectedGradients",
     "versus": "IntegratedGradients, versus {rival}",
     "from_rival": "IntegratedGradients, from a real {rival}",
+    "agi": "AGI, towards every other digit",
 }
 
 

@@ -25,6 +25,8 @@ DRAWS = 100
 """Of SmoothGrad."""
 REFERENCES = 100
 """Training images that ExpectedGradients starts from; each is drawn twice."""
+PUSH, PUSHES = 0.01, 100
+"""Ink that a step of AGI adds to a pixel or takes from it, and the most steps."""
 CHECK_STEPS, CHECK_DRAWS, CHECK_ROUNDS = 2048, 4096, 80
 """Gradients by which the error bars are checked: of the integral, of SmoothGrad, and of each of `REFERENCES`."""
 
@@ -46,22 +48,34 @@ class Map:
 
 
 @dataclass(frozen=True)
+class Push:
+    """Where the path of AGI towards one other digit ended, and what probability the digit itself still has there."""
+
+    goal: int
+    steps: int
+    reached: bool
+    share: float
+    image: NDArray[np.float64]  # (8, 8)
+
+
+@dataclass(frozen=True)
 class Example:
-    """A digit, its look-alike of the training part, and the maps by name."""
+    """A digit, its look-alike of the training part, the maps by name, and where AGI's paths ended."""
 
     digit: int
     rival: int
     image: NDArray[np.float64]  # (8, 8), ink 1
     rival_image: NDArray[np.float64]
     maps: dict[str, Map]
+    pushes: list[Push]
 
 
 def explain(network: torch.nn.Module, data: Split, seed: int = 0) -> list[Example]:
     """Every digit of `PAIRS`, explained by every method, one batch a method.
 
     The maps are named saliency, input_x_gradient, smooth, integrated, expected, versus (integrated, against the
-    look-alike) and from_rival (the same, starting from the nearest training image of the look-alike). ``seed`` is that
-    of the noise of smooth and of the training images that expected starts from.
+    look-alike), from_rival (the same, starting from the nearest training image of the look-alike) and agi (towards
+    every other digit). ``seed`` is that of the noise of smooth and of the training images that expected starts from.
     """
     import fastattr as fa
 
@@ -76,6 +90,8 @@ def explain(network: torch.nn.Module, data: Split, seed: int = 0) -> list[Exampl
     smooth_check = fa.SmoothGrad(network, samples=CHECK_DRAWS, seed=seed + 1)
     expected = fa.ExpectedGradients(network, references, samples=2 * REFERENCES, seed=seed)
     expected_check = fa.ExpectedGradients(network, references, samples=CHECK_ROUNDS * REFERENCES, seed=seed + 1)
+    pushing: dict[str, Any] = {"step_size": PUSH, "max_steps": PUSHES, "clamp": (0.0, 1.0), "end_points": True}
+    agi = fa.AGI(network, classes="all", **pushing)
     calls: dict[str, tuple[Callable[..., Attribution], Callable[..., Attribution] | None, dict[str, Any]]] = {
         "saliency": (fa.Saliency(network), None, {}),
         "input_x_gradient": (fa.InputXGradient(network), None, {}),
@@ -84,15 +100,18 @@ def explain(network: torch.nn.Module, data: Split, seed: int = 0) -> list[Exampl
         "expected": (expected, expected_check, {}),
         "versus": (integrated, exact, {"versus": rivals}),
         "from_rival": (integrated, exact, {"versus": rivals, "baseline": nearest}),
+        "agi": (agi, None, {}),
     }
     maps: dict[str, list[Map]] = {}
+    paths: Any = None
     for name, (method, reference, options) in calls.items():
         method(images, target=digits, **options)  # the first call pays for what torch and the engine set up
         attribution = method(images, target=digits, **options)
         truth = None if reference is None else to_numpy(reference(images, target=digits, **options).values)
         maps[name] = [_map(attribution, truth, i) for i in range(len(digits))]
+        paths = attribution.paths  # in the end those of agi, the last method
     return [
-        Example(d, PAIRS[d], _picture(images[i]), _picture(nearest[i]), {name: maps[name][i] for name in maps})
+        Example(d, PAIRS[d], _picture(images[i]), _picture(nearest[i]), {k: maps[k][i] for k in maps}, _ends(paths, i))
         for i, d in enumerate(digits)
     ]
 
@@ -137,6 +156,16 @@ def _map(attribution: Attribution, truth: NDArray[Any] | None, i: int) -> Map:
         converged=bool(attribution.converged[i]),
         milliseconds=1000 * attribution.seconds / len(attribution.values),
     )
+
+
+def _ends(paths: Any, i: int) -> list[Push]:
+    """Where the paths of digit ``i`` ended."""
+    ends = to_numpy(paths.end_points)[i, :, 0].astype(np.float64)
+    columns = (to_numpy(column)[i] for column in (paths.classes, paths.steps, paths.reached, paths.target_output))
+    return [
+        Push(int(goal), int(steps), bool(reached), float(share), image)
+        for goal, steps, reached, share, image in zip(*columns, ends, strict=True)
+    ]
 
 
 def _picture(image: torch.Tensor) -> NDArray[np.float64]:

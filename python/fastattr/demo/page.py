@@ -6,12 +6,10 @@ import base64
 import math
 
 from ..visualize import shared_scale
-from . import svg
+from . import pushes, svg
 from .examples import CHECK_DRAWS, CHECK_ROUNDS, CHECK_STEPS, DRAWS, REFERENCES, TOLERANCE, Example, Map
+from .parts import AGAINST, FOR, a, figure, legend, map_of, number
 from .style import CSS
-
-FOR = '<span class="for-word">orange</span>'
-AGAINST = '<span class="against-word">blue</span>'
 
 CODE = """import fastattr as fa
 
@@ -58,6 +56,7 @@ LABELS = {
     "expected": "Expected gradients",
     "versus": "Integrated, against a look-alike",
     "from_rival": "The same, from a real look-alike",
+    "agi": "Adversarial gradient integration",
 }
 """Of the table's parts."""
 
@@ -72,6 +71,8 @@ def render(examples: list[Example], share: float, tested: int, picture: bytes = 
         _hero(first, share, tested),
         _versus(first),
         _methods(examples),
+        pushes.section(examples),
+        pushes.heatmaps(examples),
         _trust(examples),
         _code(first, picture),
     ]
@@ -91,48 +92,48 @@ def _hero(e: Example, share: float, tested: int) -> str:
 right. Here is one of them, a {e.digit}, and what the network went by: {FOR} pixels raised its score for
 &ldquo;{e.digit}&rdquo;, {AGAINST} pixels lowered it.</p>
 <div class="row hero">
-{_figure(svg.digit(e.image, f"handwritten {e.digit}"), "What the network saw", "8 &times; 8 pixels of ink")}
-{_figure(_map(e, m, scale), "What spoke for it, and what against", "The thin line is the edge of the ink.")}
+{figure(svg.digit(e.image, f"handwritten {e.digit}"), "What the network saw", "8 &times; 8 pixels of ink")}
+{figure(map_of(e, m, scale), "What spoke for it, and what against", "The thin line is the edge of the ink.")}
 <div class="facts">
 <p><span class="number">{m.output - m.baseline_output:+.1f}</span> The score for &ldquo;{e.digit}&rdquo; is
-{_number(m.baseline_output)} on empty paper and {_number(m.output)} on this image. The map divides this rise among the
+{number(m.baseline_output)} on empty paper and {number(m.output)} on this image. The map divides this rise among the
 pixels: all its numbers together make {m.values.sum():+.1f}.</p>
 <p><span class="number">&plusmn;&thinsp;{m.error:.1%}</span> is the map&rsquo;s error bar: with
 endlessly many gradients instead of {m.evaluations}, its numbers would together move, by
 estimate, by no more than this share of their size. <a href="#bar">How sure is that?</a></p>
 </div></div>
-{_legend(scale, f"against {e.digit}", f"for {e.digit}")}"""
+{legend(scale, f"against {e.digit}", f"for {e.digit}")}"""
 
 
 def _versus(e: Example) -> str:
     shown = [e.maps["versus"], e.maps["from_rival"]]
     scale = shared_scale(*(m.values for m in shown), percentile=100)
     sum_text = "pixels sum to {:+.1f}, error bar {:.1%}".format
-    return f"""<h2>Why a {e.digit} and not {_a(e.rival)}?</h2>
+    return f"""<h2>Why a {e.digit} and not {a(e.rival)}?</h2>
 <p>The same question, sharper: what lifts the score of &ldquo;{e.digit}&rdquo; <em>above</em> that of
 &ldquo;{e.rival}&rdquo;? Starting from empty paper, only pixels with ink can speak. Starting instead from a real
 {e.rival}, the most similar one among the training images, the gaps speak too: where the {e.rival} has ink and this
 {e.digit} has none.</p>
 <div class="row three">
-{_figure(_map(e, shown[0], scale), "Starting from empty paper", sum_text(shown[0].values.sum(), shown[0].error))}
-{_figure(_map(e, shown[1], scale), f"Starting from a real {e.rival}", sum_text(shown[1].values.sum(), shown[1].error))}
-{_figure(svg.digit(e.rival_image, f"handwritten {e.rival}"), f"That {e.rival}", "read as such by the network")}
+{figure(map_of(e, shown[0], scale), "Starting from empty paper", sum_text(shown[0].values.sum(), shown[0].error))}
+{figure(map_of(e, shown[1], scale), f"Starting from a real {e.rival}", sum_text(shown[1].values.sum(), shown[1].error))}
+{figure(svg.digit(e.rival_image, f"handwritten {e.rival}"), f"That {e.rival}", "read as such by the network")}
 </div>
-{_legend(scale, f"for {e.rival}", f"for {e.digit}")}"""
+{legend(scale, f"for {e.rival}", f"for {e.digit}")}"""
 
 
 def _methods(examples: list[Example]) -> str:
     rows = []
     for e in examples:
         scale = shared_scale(*(e.maps[name].values for name in METHODS), percentile=99)
-        cells = [_figure(svg.digit(e.image, f"handwritten {e.digit}"), f"A {e.digit}", "")]
+        cells = [figure(svg.digit(e.image, f"handwritten {e.digit}"), f"A {e.digit}", "")]
         for name, (title, _, _) in METHODS.items():
             m = e.maps[name]
             bar = f"&plusmn;&thinsp;{m.error:.1%}" if not math.isnan(m.error) else "no error bar"
-            cells.append(_figure(_map(e, m, scale), title.removesuffix(" gradients"), bar))
+            cells.append(figure(map_of(e, m, scale), title.removesuffix(" gradients"), bar))
         unit = "score per pixel; saliency and SmoothGrad: per unit of ink"
-        legend = _legend(scale, f"against {e.digit}", f"for {e.digit}", unit)
-        rows.append(f'<div class="row six">\n{"".join(cells)}\n</div>\n{legend}')
+        scale_bar = legend(scale, f"against {e.digit}", f"for {e.digit}", unit)
+        rows.append(f'<div class="row six">\n{"".join(cells)}\n</div>\n{scale_bar}')
     terms = "\n".join(f"<dt>{title}</dt><dd>{what} <span>{bar}</span></dd>" for title, what, bar in METHODS.values())
     return f"""<h2>Five methods, five questions</h2>
 <p>Each method asks the network something else, and only some can say how far their answer may be trusted. Colours of
@@ -178,14 +179,15 @@ def _covered(maps: list[Map]) -> int:
 
 def _lines(examples: list[Example], name: str, label: str) -> str:
     """One body of the table: a method and its line for each digit, or one line where there is nothing to tell apart."""
-    shown = examples[:1] if math.isnan(examples[0].maps[name].error) else examples
+    first_map = examples[0].maps[name]
+    shown = examples[:1] if math.isnan(first_map.error) and math.isnan(first_map.gap) else examples
     lines = []
     for e in shown:
         m = e.maps[name]
         which = f"{e.digit}, not {e.rival}" if name in ("versus", "from_rival") else str(e.digit)
         if len(shown) < len(examples):
             which = ", ".join(str(other.digit) for other in examples)
-        bars = [_share(m.error), _share(m.true_error), "&ndash;" if math.isnan(m.gap) else _number(m.gap, 3)]
+        bars = [_share(m.error), _share(m.true_error), "&ndash;" if math.isnan(m.gap) else number(m.gap, 3)]
         cells = [which, *bars, str(m.evaluations), f"{m.milliseconds:.1f} ms"]
         lines.append("".join(f"<td>{c}</td>" for c in cells))
     first = f'<th scope="rowgroup" rowspan="{len(shown)}">{label}</th>'
@@ -205,26 +207,3 @@ def _code(e: Example, picture: bytes) -> str:
 there is to it{drawn}:</p>
 <pre>{CODE.format(digit=e.digit, rival=e.rival)}</pre>
 {image}"""
-
-
-def _map(e: Example, m: Map, scale: float) -> str:
-    return svg.attribution(m.values, e.image, scale, f"{m.method} map of the {e.digit}")
-
-
-def _figure(picture: str, title: str, text: str) -> str:
-    return f"<figure>{picture}<figcaption><b>{title}</b>{text}</figcaption></figure>"
-
-
-def _legend(scale: float, against: str, for_: str, unit: str = "score per pixel") -> str:
-    return (
-        f'<div class="legend"><span>{_number(-scale)} {against}</span><span class="bar"></span>'
-        f"<span>+{_number(scale)} {for_}</span><span>({unit})</span></div>"
-    )
-
-
-def _number(value: float, digits: int = 1) -> str:
-    return "?" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "&minus;")
-
-
-def _a(digit: int) -> str:
-    return f"an {digit}" if digit == 8 else f"a {digit}"

@@ -47,6 +47,12 @@ figcaption b { color: var(--ink); font-weight: 600; display: block; }
 .three { grid-template-columns: repeat(3, 1fr); }
 .six { grid-template-columns: repeat(6, 1fr); gap: 1.25rem; }
 .six figcaption { font-size: .8125rem; }
+.seven { grid-template-columns: repeat(7, 1fr); gap: 1rem; }
+.nine { grid-template-columns: repeat(9, 1fr); gap: .9rem; }
+.pushed { grid-template-columns: 1fr 1fr 3fr; }
+.pushed .nine { margin: 0; grid-template-columns: repeat(5, 1fr); }
+.seven figcaption, .nine figcaption { font-size: .75rem; line-height: 1.35; padding-top: .3rem; }
+.products { margin-top: .6rem; }
 dl {
   display: grid; grid-template-columns: max-content 1fr; gap: .7rem 1.75rem; max-width: 56rem; margin: 1.5rem 0 2.5rem;
 }
@@ -79,6 +85,10 @@ code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
   .hero { grid-template-columns: 1fr 1.6fr; }
   .facts { grid-column: 1 / -1; }
   .six { grid-template-columns: repeat(3, 1fr); }
+  .seven { gap: .4rem; }
+  .seven figcaption { font-size: .625rem; hyphens: auto; }
+  .pushed { grid-template-columns: 1fr 1fr; }
+  .pushed .nine { grid-column: 1 / -1; }
   .legend { flex-wrap: wrap; }
   .bar { width: 8rem; }
   dl { grid-template-columns: 1fr; gap: 0; }

@@ -32,6 +32,14 @@ def attribution(values: Pixels, image: Pixels, scale: float, label: str) -> str:
     return _frame("".join(cells) + f'<path class="outline" d="{outline(image)}"/>', image.shape, label)
 
 
+def heat(values: Pixels, label: str) -> str:
+    """A heatmap (H, W) in [0, 1]: how strong, not for or against."""
+    cells = [
+        f'<rect class="for" {_place(r, c)} fill-opacity="{v:.2f}"/>' for (r, c), v in np.ndenumerate(values) if v > 0
+    ]
+    return _frame("".join(cells), values.shape, label)
+
+
 def outline(image: Pixels, threshold: float = 0.4) -> str:
     """Path along the pixel edges where ink above ``threshold`` meets less."""
     ink = np.pad(image > threshold, 1)
