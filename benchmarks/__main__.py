@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from benchmarks import adaptive, integrated_gradients, kernels, report, sampled
+from benchmarks import adaptive, agi, integrated_gradients, kernels, report, sampled
 
 
 def main() -> int:
@@ -26,6 +26,8 @@ def main() -> int:
     agreed = integrated_gradients.run(quick=not given.full)
     print("\nSmoothGrad, GradientShap and Expected Gradients, 50 samples, beside Captum and shap")
     agreed = sampled.run(quick=given.quick) and agreed
+    print("\nAGI beside Algorithm 1, one image and one class at a time")
+    agreed = agi.run(quick=not given.full) and agreed
     print("\nThe native loops beside the memory bandwidth")
     kernels.run(quick=not given.full)
     print('\nIntegrated Gradients, steps="auto", tolerance 1 %')
