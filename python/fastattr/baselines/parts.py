@@ -22,7 +22,7 @@ def parts_of(x: Any) -> dict[Any, Any]:
     for key, part in found.items():
         if not is_array(part):
             raise TypeError(f"x: expected an array (B, ...) or a tuple or dict of them, got {type(part).__name__}")
-        found[key] = readable(part)
+        found[key] = readable(part, "x")
     return {key: part for key, part in found.items() if dtype_name(part) in FLOATS}
 
 
@@ -31,7 +31,7 @@ def plain(value: Any) -> NDArray[Any]:
     if is_torch(value):
         value = value.detach().cpu()
         value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).resolve_conj().resolve_neg().numpy()
-    return np.asarray(readable(value))
+    return np.asarray(readable(value, "x"))
 
 
 def like(parts: Mapping[Any, NDArray[Any]], x: Any) -> Any:
