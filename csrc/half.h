@@ -1,7 +1,8 @@
 /* half.h -- float16 and bfloat16 by their bits, the same on every machine and device.
  *
  * Storage types only: kernels load to float, compute in float and store with
- * round-to-nearest-even. NaN stays NaN (quiet), infinities and subnormals are kept. */
+ * round-to-nearest-even. NaN stays NaN and becomes quiet, as in the processors' own conversions;
+ * infinities and subnormals are kept. */
 #ifndef FA_HALF_H
 #define FA_HALF_H
 
@@ -46,7 +47,8 @@ FA_HD float fa_float_of_half(fa_half value)
 {
     const uint32_t magnitude = (uint32_t)(value & 0x7fffu) << 13;
     const float scaled = fa_float_of_bits(magnitude) * 0x1p112f;
-    const uint32_t special = magnitude | 0x7f800000u; /* infinity and NaN keep all ones */
+    const uint32_t quiet = (magnitude & 0x7fe000u) != 0 ? 0x400000u : 0u;
+    const uint32_t special = magnitude | 0x7f800000u | quiet; /* infinity and NaN */
     const uint32_t bits = (value & 0x7c00u) == 0x7c00u ? special : fa_bits_of_float(scaled);
     return fa_float_of_bits(bits | (uint32_t)(value & 0x8000u) << 16);
 }

@@ -2,10 +2,9 @@
  *
  * In ascending row order, per element in ACC. The gradient is read from memory once for all
  * levels: a block of features passes over the rows of one example, its accumulators stay in
- * cache; bound by that read. Rows of weight 0, lead rows among them, are not touched. */
-#include "cpu.h"
-
-#define FA_TOGETHER 8 /* rows that share a load and a store of the accumulators */
+ * cache and are loaded once for FA_TOGETHER rows; bound by that read. Rows of weight 0, lead rows
+ * among them, are not touched. */
+#include "wide.h"
 
 #define FA_TEMPLATE "accumulate_kernels.h"
 #include "foreach_level.h"

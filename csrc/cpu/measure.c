@@ -6,8 +6,8 @@
  * element, bound by memory. */
 #include <math.h>
 
-#include "cpu.h"
 #include "sums.h"
+#include "wide.h"
 
 #define FA_TEMPLATE "measure_kernels.h"
 #include "foreach_level.h"

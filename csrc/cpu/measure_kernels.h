@@ -11,17 +11,16 @@ static inline void FN(add_member)(double *restrict change, double *restrict tota
     const ACC *restrict const updated = (const ACC *)args->updated + at;
     const ACC *restrict const previous =
         args->previous != NULL ? (const ACC *)args->previous + at : NULL;
-    ACC difference[FA_LANES], factor[FA_LANES], before[FA_LANES] = {0};
+    ACC inputs[FA_LANES], bases[FA_LANES];
+    const ACC *const x = FN(widen)(inputs, input, width), *const b = FN(widen)(bases, base, width);
+#pragma omp simd
     for (int64_t i = 0; i < width; i++) {
-        difference[i] = LOAD(input[i]) - LOAD(base[i]);
-        factor[i] = args->multiply ? difference[i] : (ACC)1;
-        if (previous != NULL) before[i] = previous[i];
-    }
-    for (int64_t i = 0; i < width; i++) {
-        const double now = (double)(updated[i] * factor[i]);
-        change[i] += fabs(now - (double)(before[i] * factor[i]));
+        const ACC difference = x[i] - b[i], factor = args->multiply ? difference : (ACC)1;
+        const double now = (double)(updated[i] * factor);
+        const double then = previous != NULL ? (double)(previous[i] * factor) : 0.0;
+        change[i] += fabs(now - then);
         total[i] += now;
-        product[i] += (double)(updated[i] * difference[i]);
+        product[i] += (double)(updated[i] * difference);
     }
 }
 

@@ -4,9 +4,10 @@
  *
  * In ACC, in the order of the draws; deviations in float64, where squares of the smallest
  * float32 gradients do not vanish, and never negative. Reads the gradient (and
- * start) once; the accumulators of a block of features stay in cache over an example's rows. */
+ * start) once; the accumulators of a block of features stay in cache over an example's rows and
+ * are loaded once for FA_TOGETHER of them. */
 #include "../draws.h"
-#include "cpu.h"
+#include "wide.h"
 
 #define FA_TEMPLATE "moments_kernels.h"
 #include "foreach_level.h"

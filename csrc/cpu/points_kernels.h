@@ -1,30 +1,22 @@
-/* One run of elements begin..end-1 of a row. alpha 1 and 0 copy, bit for bit. */
-static void FN(point)(T *restrict out, const T *restrict input, const T *restrict base,
-                      double alpha, int64_t begin, int64_t end)
-{
-    const ACC a = (ACC)alpha;
-    if (alpha == 1.0 || alpha == 0.0) {
-        memcpy(out + begin, (alpha == 1.0 ? input : base) + begin,
-               (size_t)(end - begin) * sizeof(T));
-        return;
-    }
-    for (int64_t d = begin; d < end; d++) {
-        const ACC b = LOAD(base[d]);
-        out[d] = STORE(b + a * (LOAD(input[d]) - b));
-    }
-}
-
-/* Elements begin..end-1 of the chunk, flat over (R, D). */
+/* Items are (row of the chunk, block of features), block by block within the rows of an example:
+ * those read the same. */
 static void FN(points)(void *context, int64_t begin, int64_t end)
 {
     const fa_points_args *args = context;
-    const int64_t D = args->out->shape[1];
+    const fa_rows *rows = &args->rows;
+    const int64_t D = args->out->shape[1], blocks = (D + FA_BLOCK - 1) / FA_BLOCK;
     const int64_t base_stride = args->base->shape[0] == 1 ? 0 : D;
+    const int bypass = fa_bypasses(args->out);
     T *const out = fa_data(args->out);
     const T *const input = fa_data(args->input), *const base = fa_data(args->base);
-    for (int64_t r = begin / D; r * D < end; r++) {
-        const fa_row row = fa_row_at(&args->rows, args->rows.first + r);
-        FN(point)(out + r * D, input + row.example * D, base + row.base * base_stride, row.alpha,
-                  begin > r * D ? begin - r * D : 0, fa_min(end - r * D, D));
+    for (int64_t item = begin; item < end; item++) {
+        const fa_span span = fa_span_at(rows, item / blocks);
+        const int64_t at = item - span.first * blocks;
+        const int64_t r = span.first + at % span.count, d = at / span.count * FA_BLOCK;
+        const fa_row row = fa_row_at(rows, rows->first + r);
+        FN(put_point)(out + r * D + d, input + row.example * D + d,
+                      base + row.base * base_stride + d, row.alpha, fa_min(D - d, FA_BLOCK),
+                      bypass);
     }
+    if (bypass) fa_bypass_end();
 }

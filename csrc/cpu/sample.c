@@ -3,13 +3,13 @@
  * SmoothGrad (Smilkov 2017): alpha 1. Expected Gradients (Erion 2021): m and alpha drawn.
  * GradientShap (Lundberg 2017): both. One pass that writes the point (and start, if it is
  * needed again); noise costs one Philox block for four normals. */
-#include <string.h>
-
 #include "../draws.h"
-#include "cpu.h"
+#include "wide.h"
 
 #define FA_NOISE_BLOCK 64 /* normals made at a time: 16 Philox counters side by side */
 
+#define FA_TEMPLATE "point_kernels.h"
+#include "foreach_level.h"
 #define FA_TEMPLATE "normals_kernels.h"
 #include "foreach_level.h"
 #define FA_TEMPLATE "sample_kernels.h"
