@@ -129,7 +129,8 @@ def test_every_operation_has_its_files(operation: str) -> None:
     if (ROOT / "cuda").is_dir():
         assert (ROOT / "cuda" / f"{operation}.cu").is_file()
     named = re.compile(rf"(?<![a-z]){operation}(?![a-z])")
-    assert any(named.search(path.read_text()) for path in TESTS if path != Path(__file__)), (
+    native = (ROOT / "tests").rglob("*.cpp")
+    assert any(named.search(path.read_text()) for path in [*TESTS, *native] if path != Path(__file__)), (
         f"no test names the operation {operation}"
     )
 
