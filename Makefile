@@ -3,7 +3,7 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 C_FILES := $(shell find csrc -name '*.[ch]')
-C_TESTS := $(shell find tests -name '*.[ch]')
+C_TESTS := $(shell find tests benchmarks -name '*.[ch]')
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test bench asan fuzz tsan lint format clean

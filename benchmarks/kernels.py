@@ -2,168 +2,114 @@
 
     python -m benchmarks.kernels [--quick] [--json PATH]
 
-Integrated Gradients of a FunctionModel whose gradient is a constant array: between two calls of the function the core
-does nothing but accumulate one chunk and make the points of the next. Every second gradient is None, so that those
-gaps are the points alone, and the others less those the accumulation.
+kernels.c is compiled with the sources of the loops and run once for each level, dtype, number of threads and chunk.
+Bytes are those that must move: each array once, and nothing for the read of a line before it is written, which stores
+past the caches avoid. The yardstick of a loop moves as many bytes the same way and computes nothing: a loop that writes
+stands beside the better of stores through the caches and past them, one that reads beside a read, one that does both
+beside the better of a copy and the sum of two arrays. All of them run in turn, over the same memory and threads; each
+has the best of many rounds.
 
-Bytes as the heads of csrc/cpu/points.c and accumulate.c count them: the points are written once and the gradients read
-once; input, baseline and result stay in cache, because one example is much smaller than that. The bandwidth is the
-better of NumPy's copy (two arrays) and sum of two arrays into a third (three), over the same threads. It is measured
-right before every call, and a share is that of one round; printed are the medians over the rounds.
-
-"memory": chunks far larger than the cache. "auto": the chunk the library chooses, which for a function is in cache.
+"memory": chunks far larger than the caches. "cache": as large as the library chooses for a function, run again and
+again, so in cache on most machines. The first share is that of the yardstick in memory, the machine's bandwidth, which
+is wanted to be 70 %; the second, for chunks in cache, that of the same yardstick there.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import sysconfig
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ("base", "avx2", "avx512")
 THREADS = (1, 2)
-DTYPES = ("float32", "float64", "float16")
-FEATURES, NODES = 3 * 128 * 128, 50
-CHUNKS = {"memory": 128 << 20, "auto": 0}  # bytes of the points of a chunk
-LEAST_GAPS = 12
-WANTED = 0.7
-ARRAY = 64 << 20  # elements of float32: each array is 256 MiB
-WORKER = "--worker"
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+CHUNKS = {"memory": 128 << 20, "cache": 8 << 20}  # bytes of the points of a chunk
+WANTED = {"points": 0.7, "accumulate": 0.7}
+YARDSTICKS = {
+    "points": ("write", "bypass"), "accumulate": ("read",), "sample": ("write", "bypass"), "noise": ("write", "bypass"),
+    "moments": ("read",), "measure": ("read",), "finish": ("copy", "add"),
+}  # fmt: skip
+# those of setup.py; the yardsticks may use all that this machine has
+FLAGS = (
+    *("-std=c11", "-O3", "-pthread", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"),
+    *("-I", str(ROOT / "csrc")),
+)
 COLUMNS = (
-    ("level", -7), ("dtype", -8), ("threads", 7), ("chunk", -7), ("MB", 5), ("copy GB/s", 10), ("sum GB/s", 9),
-    ("points GB/s", 12), ("share", 6), ("accumulate GB/s", 16), ("share", 6), ("wanted", 7),
+    ("level", -7), ("dtype", -8), ("threads", 7), ("chunk", -7), ("read", 5), ("write", 5), ("bypass", 6),
+    *((name, 14) for name in YARDSTICKS),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Line:
-    """Medians over the rounds; GB/s in 1e9 bytes a second, shares of the bandwidth of the same round."""
+    """GB/s in 1e9 bytes a second, and shares of the yardsticks in memory and at the size of the chunk."""
 
     level: str
     dtype: str
     threads: int
     chunk: str
-    chunk_mb: float
-    copy: float
-    sum: float
-    points: float
-    points_share: float
-    accumulate: float
-    accumulate_share: float
+    speed: dict[str, float]
+    share: dict[str, float]
+    local_share: dict[str, float]
 
     @property
     def reached(self) -> bool:
-        return min(self.points_share, self.accumulate_share) >= WANTED
+        return all(self.share[name] >= wanted for name, wanted in WANTED.items())
 
 
-# ---- the bandwidth --------------------------------------------------------------------------
+def compile_program(folder: Path) -> Path:
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
+    core = ROOT / "csrc"
+    own = ROOT / "benchmarks" / "kernels.c"
+    sources = [
+        own,
+        *sorted((core / "cpu").glob("*.c")),
+        *(core / f"{name}.c" for name in ("threads", "check", "error")),
+    ]
+
+    def compiled(source: Path) -> str:
+        out = str(folder / f"{source.stem}.o")
+        native = ["-march=native"] if source == own else []
+        subprocess.run([*compiler, *FLAGS, *native, "-c", str(source), "-o", out], check=True)
+        return out
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compiled, sources))
+    subprocess.run([*compiler, "-pthread", *objects, "-o", str(folder / "kernels"), "-lm"], check=True)
+    return folder / "kernels"
 
 
-class Memory:
-    """Three arrays, and threads that pass over a part of them each."""
-
-    def __init__(self, threads: int) -> None:
-        self.arrays = [np.ones(ARRAY, np.float32) for _ in range(3)]
-        self.parts = [slice(ARRAY * i // threads, ARRAY * (i + 1) // threads) for i in range(threads)]
-        self.pool = ThreadPoolExecutor(threads)
-
-    def seconds(self, work: Callable[[slice], object]) -> float:
-        start = time.perf_counter()
-        if len(self.parts) == 1:
-            work(self.parts[0])
-        else:
-            list(self.pool.map(work, self.parts))
-        return time.perf_counter() - start
-
-    def bandwidth(self) -> tuple[float, float]:
-        """Bytes a second of the copy and of the sum."""
-        a, b, c = self.arrays
-        copy = self.seconds(lambda part: np.copyto(a[part], b[part]))
-        total = self.seconds(lambda part: np.add(b[part], c[part], out=a[part]))
-        return 2 * a.nbytes / copy, 3 * a.nbytes / total
+def speeds(program: Path, level: str, dtype: str, threads: int, chunk: str, rounds: int) -> dict[str, float]:
+    """GB/s of every loop and yardstick."""
+    command = [str(program), dtype, str(threads), str(CHUNKS[chunk]), str(rounds)]
+    environment = os.environ | {"FASTATTR_CPU_LEVEL": level}
+    text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    found = (line.split() for line in text.splitlines())
+    return {name: float(moved) / float(seconds) / 1e9 for name, seconds, moved in found}
 
 
-# ---- the loops ------------------------------------------------------------------------------
+def yardstick(name: str, speed: dict[str, float]) -> float:
+    return max(speed[one] for one in YARDSTICKS[name])
 
 
-class ConstantGradient:
-    """Answers at once, and takes the time between its calls: gaps, (seconds, with the gradient of a chunk of rows)."""
-
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
-        self.gradient = np.empty((0, FEATURES), dtype)
-        self.values = np.zeros(0)
-        self.begin()
-
-    def begin(self) -> None:
-        self.gaps: list[tuple[float, bool]] = []
-        self.left: tuple[float, bool] | None = None
-        self.rows = 0
-
-    def __call__(self, points: tuple[np.ndarray], index: np.ndarray, scalars: np.ndarray) -> tuple[Any, ...]:
-        entered = time.perf_counter()
-        if self.left is not None:
-            self.gaps.append((entered - self.left[0], self.left[1]))
-        self.rows = len(points[0])
-        if len(self.gradient) < self.rows:
-            self.gradient = np.full((self.rows, FEATURES), 0.5, self.dtype)
-            self.values = np.zeros(self.rows)
-        asked = len(self.gaps) % 2 == 0
-        answer = self.values[: self.rows], (self.gradient[: self.rows] if asked else None,)
-        self.left = time.perf_counter(), asked
-        return answer
-
-    def seconds(self) -> tuple[float, float]:
-        """Of a chunk: points, accumulation."""
-        both = float(np.median([gap for gap, asked in self.gaps if asked]))
-        points = float(np.median([gap for gap, asked in self.gaps if not asked]))
-        return points, max(both - points, 1e-9)
-
-
-def line(level: str, dtype: str, threads: int, chunk: str, memory: Memory, rounds: int) -> Line:
-    import fastattr as fa
-
-    fa.set_num_threads(threads)
-    row = FEATURES * np.dtype(dtype).itemsize
-    rows = CHUNKS[chunk] // row or "auto"
-    asked = rows if isinstance(rows, int) else (8 << 20) // row
-    examples = -(-asked * LEAST_GAPS // NODES)
-    inputs, baseline = np.ones((examples, FEATURES), dtype), np.full(FEATURES, 0.25, dtype)
-    function = ConstantGradient(dtype)
-    method = fa.IntegratedGradients(fa.FunctionModel(function), steps=NODES, rows=rows)
-    found = []
-    for number in range(rounds + 1):
-        copy, total = memory.bandwidth()
-        function.begin()
-        method(inputs, baseline=baseline)
-        if number == 0:
-            continue  # fresh pages
-        bytes_moved = function.rows * row
-        points, accumulate = (bytes_moved / seconds for seconds in function.seconds())
-        best = max(copy, total)
-        found.append((copy / 1e9, total / 1e9, points / 1e9, points / best, accumulate / 1e9, accumulate / best))
-    return Line(level, dtype, threads, chunk, function.rows * row / 1e6, *np.median(found, axis=0).tolist())
-
-
-def lines(level: str, rounds: int) -> Iterator[Line]:
-    """In a process that was started at this level."""
-    for threads in THREADS:
-        memory = Memory(threads)
-        for dtype in DTYPES:
+def lines(program: Path, level: str, rounds: int) -> Iterator[Line]:
+    for dtype in DTYPES:
+        for threads in THREADS:
+            memory: dict[str, float] = {}
             for chunk in CHUNKS:
-                yield line(level, dtype, threads, chunk, memory, rounds)
-
-
-# ---- the processes --------------------------------------------------------------------------
+                speed = speeds(program, level, dtype, threads, chunk, rounds)
+                memory = memory or speed
+                share = {name: speed[name] / yardstick(name, memory) for name in YARDSTICKS}
+                local = {name: speed[name] / yardstick(name, speed) for name in YARDSTICKS}
+                yield Line(level, dtype, threads, chunk, speed, share, local)
 
 
 def levels() -> list[str]:
@@ -174,24 +120,16 @@ def levels() -> list[str]:
     return list(LEVELS[: LEVELS.index(name) + 1])
 
 
-def measured(level: str, rounds: int) -> Iterator[Line]:
-    command = [sys.executable, "-m", "benchmarks.kernels", WORKER, level, str(rounds)]
-    environment = os.environ | {"FASTATTR_CPU_LEVEL": level}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for text in process.stdout:
-            yield Line(**json.loads(text))
-    if process.returncode:
-        raise RuntimeError(f"kernels at level {level}: process ended with {process.returncode}")
-
-
 def cells(one: Line) -> tuple[str, ...]:
     from benchmarks.report import number
 
+    def loop(name: str) -> str:
+        second = f" {one.local_share[name]:.0%}" if one.chunk == "cache" else ""
+        return f"{number(one.speed[name])} {one.share[name]:.0%}{second}"
+
     return (
-        one.level, one.dtype, str(one.threads), one.chunk, number(one.chunk_mb), number(one.copy), number(one.sum),
-        number(one.points), f"{one.points_share:.0%}", number(one.accumulate), f"{one.accumulate_share:.0%}",
-        f"{WANTED:.0%}",
+        one.level, one.dtype, str(one.threads), one.chunk, *(number(one.speed[y]) for y in ("read", "write", "bypass")),
+        *map(loop, YARDSTICKS),
     )  # fmt: skip
 
 
@@ -202,20 +140,18 @@ def run(quick: bool = False, path: Path | None = None) -> None:
         print(report.busy())
     print(report.header(COLUMNS), flush=True)
     rows = []
-    for level in reversed(levels()):
-        for one in measured(level, 3 if quick else 7):
-            print(report.cells(cells(one), COLUMNS) + ("" if one.reached else "  below the line"), flush=True)
-            rows.append(asdict(one) | {"wanted": WANTED, "reached": one.reached})
-        if quick:
-            break
+    with tempfile.TemporaryDirectory() as folder:
+        program = compile_program(Path(folder))
+        for level in reversed(levels()):
+            for one in lines(program, level, 10 if quick else 30):
+                print(report.cells(cells(one), COLUMNS) + ("" if one.reached else "  below the line"), flush=True)
+                rows.append(asdict(one) | {"wanted": WANTED, "reached": one.reached})
+            if quick:
+                break
     print("written to", report.write("kernels", rows, path))
 
 
 def main() -> int:
-    if sys.argv[1:2] == [WORKER]:
-        for one in lines(sys.argv[2], int(sys.argv[3])):
-            print(json.dumps(asdict(one)), flush=True)
-        return 0
     from benchmarks import report
 
     given = report.parser("the native loops beside the memory bandwidth").parse_args()

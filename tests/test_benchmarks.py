@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -84,13 +85,14 @@ def test_a_case_may_say_what_agreement_is() -> None:
     assert not result.failed and result.disagreement == 0.5 and result.agreement == "half a standard error"
 
 
-def test_the_gaps_between_calls_are_told_apart() -> None:
-    function = kernels.ConstantGradient("float32")
-    points = (np.zeros((2, kernels.FEATURES), np.float32),)
-    answers = [function(points, np.zeros(2), np.zeros(4)) for _ in range(4)]
-    assert [answer[1][0] is not None for answer in answers] == [asked for _, asked in function.gaps] + [False]
-    function.gaps = [(3.0, True), (1.0, False), (3.0, True)]
-    assert function.seconds() == (1.0, 2.0)
+def test_loops_and_yardsticks_are_timed(tmp_path) -> None:
+    if shutil.which("cc") is None and not os.environ.get("CC"):
+        pytest.skip("no C compiler")
+    program = kernels.compile_program(tmp_path)
+    for dtype in kernels.DTYPES:
+        speed = kernels.speeds(program, "base", dtype, 2, "cache", rounds=1)
+        assert all(0 < value < 1e5 for value in speed.values())
+        assert {name for names in kernels.YARDSTICKS.values() for name in names} | set(kernels.YARDSTICKS) == set(speed)
 
 
 def test_engines_that_do_not_call_the_model_state_their_evaluations() -> None:

@@ -4,8 +4,7 @@ typedef struct {
     ACC weight[FA_TOGETHER];
 } FN(terms);
 
-/* result[0..n-1] += sum of `count` terms, in their order; accumulators are loaded and stored once.
- */
+/* result[0..n-1] += `count` terms, in their order; accumulators are loaded and stored once. */
 static inline void FN(add_terms)(ACC *restrict result, const FN(terms) * terms, int64_t first,
                                  int64_t count, int64_t n)
 {

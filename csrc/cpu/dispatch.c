@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "cpu.h"
+#ifdef FA_X86
+#include <cpuid.h>
+#endif
 
 static const char *const names[FA_LEVELS] = {"base", "avx2", "avx512"};
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -12,9 +15,10 @@ static int chosen;
 static int best_level(void)
 {
 #ifdef FA_X86
+    unsigned a, b, features = 0, d;
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2") ||
-        !__builtin_cpu_supports("f16c")) {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2")) return FA_LEVEL_BASE;
+    if (!__get_cpuid(1, &a, &b, &features, &d) || !(features & bit_F16C)) { /* clang: no name */
         return FA_LEVEL_BASE;
     }
     const int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

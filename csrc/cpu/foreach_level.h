@@ -24,7 +24,12 @@ FA_TARGET_BEGIN("avx2,bmi2,f16c")
 #undef WIDTH
 FA_TARGET_END
 
+#ifdef __clang__ /* which knows no preference of width per function, and ignores all the rest then \
+                  */
+FA_TARGET_BEGIN("avx2,bmi2,f16c,avx512f,avx512bw,avx512dq,avx512vl")
+#else
 FA_TARGET_BEGIN("avx2,bmi2,f16c,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#endif
 #define LEVEL avx512
 #define WIDTH 512
 #include "foreach_float.h"

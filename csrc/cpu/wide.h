@@ -50,7 +50,7 @@ static inline void fa_bypass_end(void)
 #endif
 }
 
-/* ---- widen, room, narrow ------------------------------------------------------------------ */
+/* ---- widen -------------------------------------------------------------------------------- */
 
 #define FA_TEMPLATE "wide_kernels.h"
 #include "foreach_level.h"
