@@ -284,3 +284,22 @@ def test_a_polyline_brings_its_own_baseline() -> None:
     for baseline in (0.0, torch.zeros_like(X)):
         with pytest.raises(ValueError, match="baseline: PathIntegratedGradients has none"):
             fa.PathIntegratedGradients(NET, polyline(3))(X, 1, baseline=baseline)
+
+
+@pytest.mark.parametrize("kit", ["torch", "numpy"])
+def test_nan_inputs_are_told_as_such(kit: str) -> None:
+    """NaN equals NaN in the last vertex: the warning is that of all methods, and of the one example."""
+    x = X.clone()
+    x[2, 1] = torch.nan
+    path = polyline(3, x)
+    model = NET
+    if kit == "numpy":
+        model = fa.FunctionModel(
+            lambda points, index, scalars: (points[0].sum(1)[None], (np.ones_like(points[0])[None],))
+        )
+        x, path = x.numpy(), path.numpy()
+    with pytest.warns(UserWarning, match=rf"^1 of {B} examples \(2\) have NaN or infinite"):
+        att = fa.PathIntegratedGradients(model, path, steps=5)(x, 1)
+    assert np.isfinite(np.asarray(att.gap)).tolist() == [e != 2 for e in range(B)]
+    with pytest.raises(ValueError, match="last vertex to equal the inputs"):
+        fa.PathIntegratedGradients(model, path, steps=5)(path[0], 1)

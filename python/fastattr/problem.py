@@ -302,7 +302,8 @@ def polyline_vertices(path: Any, problem: Problem) -> list[Any]:
     """(T) arrays (V, B, ...), V >= 2 the same in all, whose last vertices are the inputs."""
     found = _stacks(path, problem, "path", 2, lambda x: tuple(x.shape), "V")
     for key, vertices in zip(problem.attributed, found, strict=True):
-        if not bool((vertices[-1] == problem.members[key]).all()):
+        last, x = vertices[-1], problem.members[key]
+        if not bool(((last == x) | ((last != last) & (x != x))).all()):  # NaN is the engine's to report
             label = _label(problem.form, key).replace("inputs", "path")
             raise ValueError(f"{label}: expected the last vertex to equal the inputs, got another")
     return found

@@ -35,6 +35,8 @@ class PathIntegratedGradients(GradientMethod):
     With ``layer`` vertices are inputs as ever, joined by straight lines between the layer's activations there; a
     callable path is one of activations.
     ``gap`` is sum A - (f(last) - f(first)). The bar of a polyline sums the nested differences over its segments.
+    A callable path may end anywhere: ``output`` and ``baseline_output`` are the model's at g(1) and g(0), which are the
+    inputs and the baseline only if the path says so.
 
     Examples
     --------
