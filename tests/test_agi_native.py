@@ -10,7 +10,7 @@ from helpers_agi import PATHS, Classes, others, picture
 from helpers_native import Recorder, certificate, draw, kinked
 
 import fastattr as fa
-from fastattr import reference_agi
+from fastattr import ascending, reference_agi
 
 pytestmark = pytest.mark.native
 
@@ -157,6 +157,27 @@ def test_neighbours_change_no_bit(name: str, link: Any) -> None:
         assert certificate(fa.Attribution(**part)) == certificate(one)
         for field in PATHS:
             np.testing.assert_array_equal(getattr(whole.paths, field)[e], getattr(one.paths, field)[0])
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5, 7, 11, 24])
+@pytest.mark.parametrize("name", BITS)
+def test_waves_change_no_bit(name: str, slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many paths at a time: parts of an example's, one example's, several examples'."""
+    options = OPTIONS[name]
+    x = boxed(X, options)
+    whole, each = ((method(MODEL, rows=r, end_points=True, **options)(x, TARGET)) for r in (10**6, 1))
+    monkeypatch.setattr(ascending, "_slots", lambda *_: min(slots, whole.paths.classes.size))
+    for rows in (1, 3):
+        att = method(MODEL, rows=rows, end_points=True, **options)(x, TARGET)
+        paths = [np.ascontiguousarray(getattr(att.paths, f)).tobytes() for f in PATHS[:-1]]
+        assert paths == [np.ascontiguousarray(getattr(whole.paths, f)).tobytes() for f in PATHS[:-1]]
+        for field in ("values", "gap", "output", "converged"):
+            np.testing.assert_array_equal(getattr(att, field), getattr(whole, field))
+        np.testing.assert_array_equal(att.paths.end_points, each.paths.end_points)
+        if slots >= K - 1:  # fewer ask for the first evaluation of an example more than once
+            np.testing.assert_array_equal(att.paths.forward_units, whole.paths.forward_units)
+        kept = method(MODEL, rows=rows, reduce="none", **{k: v for k, v in options.items() if k != "reduce"})
+        np.testing.assert_allclose(kept(x, TARGET).values.sum(1), whole.values, rtol=1e-9, atol=1e-12)
 
 
 def test_the_order_of_a_list_changes_no_bit() -> None:
