@@ -287,11 +287,18 @@ typedef struct {
 } fa_evaluation;
 
 /* FA_ENOMEM means "ask again with fewer rows". What `out` points to stays the model's
- * and is read before `release`, which ends every successful evaluate. */
+ * and is read before `release`, which ends every successful evaluate.
+ *
+ * `pull` is NULL where points lie in the space of the inputs. A model that sees points behind
+ * an affine map of the inputs has gradients there; asked with the accumulators of `level`, of
+ * the examples active[0..count-1] (host memory), it writes their image under the transposed
+ * map where the engine's caller agreed with it. */
 typedef struct {
     void *self;
     fa_status (*evaluate)(void *self, const fa_batch *batch, fa_evaluation *out, fa_error *error);
     void (*release)(void *self);
+    fa_status (*pull)(void *self, const int64_t *active, int64_t count, int64_t level,
+                      fa_error *error);
 } fa_model;
 
 #ifdef __cplusplus

@@ -265,6 +265,7 @@ class Net(torch.nn.Module):
         self.calls = 0
     def forward(self, x):
         self.calls += 1
+        self.rows = len(x)  # a forward that no graph stands for
         if self.calls == 20:
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
         return self.norm(self.drop(self.layer(x)))

@@ -26,6 +26,8 @@ typedef struct {
     fa_rows rows; /* of the current pass */
     int64_t active_count;
     tables host, device;
+    fa_behind at;             /* where the rows lie and their gradients are summed */
+    int64_t planes;           /* P           */
     int64_t *target, *leader; /* (B, 2), (B) */
     fa_trend *trend;          /* (B)         */
     void *memory;             /* behind the host's tables */
@@ -73,8 +75,8 @@ static fa_status generate(void *context, DLTensor *points, int64_t first, int64_
         const fa_points_args args = {.out = &points[t],
                                      .index = t == 0 ? chunks->index : NULL,
                                      .scalars = t == 0 ? chunks->scalars : NULL,
-                                     .input = &job->input[t],
-                                     .base = &job->base[t],
+                                     .input = &run->at.input[t],
+                                     .base = &run->at.base[t],
                                      .target = job->target,
                                      .rows = chunk_of(run, first, count)};
         FA_TRY(chunks->backend->points(&args, chunks->stream, error));
@@ -97,7 +99,7 @@ static fa_status consume(void *context, const fa_evaluation *answer, int64_t fir
     FA_TRY(chunks->backend->collect(&ends, chunks->stream, error));
     for (int64_t t = 0; t < chunks->inputs; t++) {
         if (answer->gradients[t] == NULL) continue;
-        const fa_accumulate_args args = {.result = &job->result[t],
+        const fa_accumulate_args args = {.result = &run->at.sum[t],
                                          .gradient = answer->gradients[t],
                                          .examples = job->examples,
                                          .rows = chunk_of(run, first, count)};
@@ -184,6 +186,14 @@ static void read_ends(integration *run)
     }
 }
 
+/* What `level` sums to in the space of the attribution, of the examples not finished. */
+static fa_status pull(integration *run, int64_t level, fa_error *error)
+{
+    const fa_model *model = run->job->chunks.model;
+    if (run->job->behind.sum == NULL) return FA_OK;
+    return model->pull(model->self, run->host.active, run->active_count, level, error);
+}
+
 static fa_status settle(integration *run, int64_t pass, fa_error *error)
 {
     fa_integration *job = run->job;
@@ -191,6 +201,8 @@ static fa_status settle(integration *run, int64_t pass, fa_error *error)
     const int64_t level = job->schedule.opening + pass, count = run->active_count / job->group;
     const int last = !job->adaptive || level == job->schedule.levels - 1;
 
+    if (pass == 0 && level > 0) FA_TRY(pull(run, level - 1, error));
+    FA_TRY(pull(run, level, error));
     memset(run->host.sums, 0, (size_t)(count * FA_MEASURES) * sizeof(double));
     FA_TRY(backend->upload(run->device.sums, run->host.sums, count * FA_MEASURES * 8,
                            job->chunks.stream, error));
@@ -198,9 +210,10 @@ static fa_status settle(integration *run, int64_t pass, fa_error *error)
         const int64_t item = job->result[t].dtype.bits / 8;
         char *const planes = fa_data(&job->result[t]);
         const int64_t plane = job->examples * job->input[t].shape[1] * item;
+        const int64_t now = level % run->planes, before = (level - 1) % run->planes;
         const fa_measure_args args = {.out = run->device.sums,
-                                      .updated = planes + level * plane,
-                                      .previous = level > 0 ? planes + (level - 1) * plane : NULL,
+                                      .updated = planes + now * plane,
+                                      .previous = level > 0 ? planes + before * plane : NULL,
                                       .input = &job->input[t],
                                       .base = &job->base[t],
                                       .active = run->device.active,
@@ -225,6 +238,7 @@ static fa_status settle(integration *run, int64_t pass, fa_error *error)
 static fa_status finish(integration *run, fa_error *error)
 {
     fa_integration *job = run->job;
+    for (int64_t e = 0; e < job->examples; e++) run->host.reached[e] %= run->planes;
     FA_TRY(job->chunks.backend->upload(run->device.reached, run->host.reached, job->examples * 8,
                                        job->chunks.stream, error));
     for (int64_t t = 0; t < job->chunks.inputs; t++) {
@@ -264,6 +278,11 @@ static int64_t lay_out(tables *out, void *block, const fa_schedule *schedule, in
     return used;
 }
 
+int64_t fa_integrate_planes(const fa_schedule *schedule, int behind)
+{
+    return behind && schedule->levels > 2 ? 2 : schedule->levels;
+}
+
 int64_t fa_integrate_scratch(const fa_schedule *schedule, int64_t examples)
 {
     tables unused;
@@ -275,6 +294,9 @@ static fa_status begin(integration *run, fa_integration *job, fa_error *error)
 {
     const int64_t bytes = fa_integrate_scratch(&job->schedule, job->examples);
     run->job = job;
+    run->at = job->behind;
+    if (job->behind.sum == NULL) run->at = (fa_behind){job->input, job->base, job->result};
+    run->planes = fa_integrate_planes(&job->schedule, job->behind.sum != NULL);
     run->memory = malloc((size_t)(bytes + 5 * job->examples * 8));
     if (run->memory == NULL) {
         return fa_fail(error, FA_ENOMEM, "no memory for the tables of %lld examples",

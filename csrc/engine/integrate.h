@@ -13,6 +13,16 @@ typedef enum {
     FA_NONFINITE = 3,   /* NaN or infinity in an output or a gradient of this example        */
 } fa_outcome;
 
+/* Rows behind an affine map of the inputs, of other sizes E: they lie between `base` and
+ * `input`, the images of the ends, and `sum` takes their gradients. model->pull brings the sums
+ * of a level back to `result` before it is judged. All NULL: the rows lie where the
+ * attribution does. */
+typedef struct {
+    const DLTensor *input; /* (T): (B, E)                                  */
+    const DLTensor *base;  /* (T): (B, E) or (1, E), as many as integration.base */
+    DLTensor *sum;         /* (T): (L, B, E) accumulators, zero at entry   */
+} fa_behind;
+
 /* One call. Tensors, device tables and scratch are in the backend's memory, (B) results in
  * the host's; all belong to the caller. */
 typedef struct {
@@ -24,8 +34,10 @@ typedef struct {
                               known already; NULL: their rows ride along                  */
     const DLTensor *input; /* (T): (B, D)                                                 */
     const DLTensor *base;  /* (T): (B, D) or (1, D)                                       */
-    DLTensor *result;      /* (T): (L, B, D) accumulators, zero at entry                  */
-    DLTensor *values;      /* (T): (B, D), may share memory with `result` if L is 1       */
+    DLTensor *result;      /* (T): (P, B, D) accumulators, zero at entry; level l is in
+                              plane l % P, see fa_integrate_planes                       */
+    DLTensor *values;      /* (T): (B, D), may share memory with `result` if P is 1       */
+    fa_behind behind;      /* where the rows lie                                          */
     int64_t *target;       /* (B, 2) plus and minus; plus is filled in if `predict`       */
     void *scratch;         /* fa_integrate_scratch() bytes                                */
 
@@ -44,6 +56,9 @@ typedef struct {
     int64_t *evaluations;                       /* (B) gradient evaluations, end rows not counted */
     uint8_t *outcome;                           /* (B) fa_outcome */
 } fa_integration;
+
+/* P: an accumulator for each level, or, for rows behind a map, for the last two. */
+int64_t fa_integrate_planes(const fa_schedule *schedule, int behind);
 
 int64_t fa_integrate_scratch(const fa_schedule *schedule, int64_t examples);
 

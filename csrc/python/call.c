@@ -208,7 +208,7 @@ int fa_call_run(fa_call *call, fa_chunks *chunks, PyObject *evaluate,
     fa_callback_model model;
     fa_model interface;
     fa_error error;
-    fa_callback_init(&model, &interface, call->state, evaluate, chunks->inputs);
+    fa_callback_init(&model, &interface, call->state, evaluate, call->pull, chunks->inputs);
     chunks->model = &interface;
     fa_callback_begin(&model);
     const fa_status status = engine(job, &error);

@@ -20,6 +20,7 @@ typedef struct {
     DLTensor *views;    /* (capacity), in the same order                */
     PyObject *results[FA_CALL_RESULTS];
     int result_count;
+    PyObject *pull; /* borrowed: how the model pulls back, or NULL */
 } fa_call;
 
 /* `tensors` is the most that the call will borrow. 0, or -1 with an exception. */

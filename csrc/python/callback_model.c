@@ -187,16 +187,43 @@ static void release(void *context)
     self->thread = PyEval_SaveThread();
 }
 
+static PyObject *ask_pull(fa_callback_model *self, const int64_t *active, int64_t count,
+                          int64_t level)
+{
+    npy_intp shape[1] = {count};
+    PyObject *examples = PyArray_SimpleNew(1, shape, NPY_INT64);
+    PyObject *answer = NULL;
+    if (examples == NULL) return NULL;
+    memcpy(PyArray_DATA((PyArrayObject *)examples), active, (size_t)count * sizeof(int64_t));
+    answer = PyObject_CallFunction(self->pull, "OL", examples, (long long)level);
+    Py_DECREF(examples);
+    return answer;
+}
+
+static fa_status pull(void *context, const int64_t *active, int64_t count, int64_t level,
+                      fa_error *error)
+{
+    fa_callback_model *self = context;
+    (void)error; /* Python's exception stands */
+    PyEval_RestoreThread(self->thread);
+    PyObject *answer = ask_pull(self, active, count, level);
+    Py_XDECREF(answer);
+    self->thread = PyEval_SaveThread();
+    return answer != NULL ? FA_OK : FA_EMODEL;
+}
+
 void fa_callback_init(fa_callback_model *self, fa_model *out, const fa_state *state,
-                      PyObject *callable, int64_t inputs)
+                      PyObject *callable, PyObject *pull_back, int64_t inputs)
 {
     self->state = state;
     self->callable = callable;
+    self->pull = pull_back;
     self->thread = NULL;
     self->inputs = inputs;
     self->values.owner = self->predicted.owner = NULL;
     for (int64_t t = 0; t < inputs; t++) self->gradients[t].owner = NULL;
     *out = (fa_model){.self = self, .evaluate = evaluate, .release = release};
+    if (pull_back != NULL) out->pull = pull;
 }
 
 void fa_callback_begin(fa_callback_model *self) { self->thread = PyEval_SaveThread(); }

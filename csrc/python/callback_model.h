@@ -5,7 +5,9 @@
  * The points, index and scalars of the batch lie in buffers that the callable knows; it is
  * told how many rows they hold. values (Q * R elements), predicted (R int64) or None, and a
  * tuple of T gradients (Q * R * D elements each) or Nones for all zero; contiguous, on the
- * engine's device, gradients in the dtype of the points. Any may be of any DLPack framework. */
+ * engine's device, gradients in the dtype of the points. Any may be of any DLPack framework.
+ *
+ *   pull(examples, level): see fa_model; examples is a NumPy array (A) int64. */
 #ifndef FA_CALLBACK_MODEL_H
 #define FA_CALLBACK_MODEL_H
 
@@ -14,6 +16,7 @@
 typedef struct {
     const fa_state *state;
     PyObject *callable;    /* borrowed from the caller for the length of the call */
+    PyObject *pull;        /* the same, or NULL                                   */
     PyThreadState *thread; /* saved while the GIL is released                     */
     int64_t inputs;
     fa_borrow values, predicted, gradients[FA_MAX_INPUTS];
@@ -22,7 +25,7 @@ typedef struct {
 /* `out` for an engine that runs between fa_callback_begin and fa_callback_end, which release
  * and take the GIL. */
 void fa_callback_init(fa_callback_model *self, fa_model *out, const fa_state *state,
-                      PyObject *callable, int64_t inputs);
+                      PyObject *callable, PyObject *pull, int64_t inputs);
 void fa_callback_begin(fa_callback_model *self);
 void fa_callback_end(fa_callback_model *self);
 

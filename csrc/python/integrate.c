@@ -4,24 +4,25 @@
 
 typedef struct {
     PyObject *evaluate, *inputs, *bases, *points, *results, *values;
-    PyObject *index, *scalars, *target, *scratch, *known;
+    PyObject *index, *scalars, *target, *scratch, *known, *pull, *behind;
     const char *rule;
     long long rows, steps, group;
 } arguments;
 
 static int parse(arguments *a, fa_integration *job, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {
-        "evaluate",     "inputs",      "bases",     "points",  "results",  "values",
-        "index",        "scalars",     "target",    "scratch", "rows",     "rule",
-        "steps",        "adaptive",    "tolerance", "predict", "multiply", "absolute",
-        "completeness", "shared_base", "group",     "known",   "eps",      NULL};
+    static char *names[] = {"evaluate", "inputs",   "bases",    "points",       "results",
+                            "values",   "index",    "scalars",  "target",       "scratch",
+                            "rows",     "rule",     "steps",    "adaptive",     "tolerance",
+                            "predict",  "multiply", "absolute", "completeness", "shared_base",
+                            "group",    "known",    "eps",      "pull",         "behind",
+                            NULL};
     return PyArg_ParseTupleAndKeywords(
-        args, kwargs, "OOOOOOOOOOLsLpdppppp|LOd:integrate", names, &a->evaluate, &a->inputs,
+        args, kwargs, "OOOOOOOOOOLsLpdppppp|LOdOO:integrate", names, &a->evaluate, &a->inputs,
         &a->bases, &a->points, &a->results, &a->values, &a->index, &a->scalars, &a->target,
         &a->scratch, &a->rows, &a->rule, &a->steps, &job->adaptive, &job->tolerance, &job->predict,
         &job->multiply, &job->absolute, &job->completeness, &job->shared_base, &a->group, &a->known,
-        &job->eps);
+        &job->eps, &a->pull, &a->behind);
 }
 
 static int schedule_from(fa_schedule *out, const fa_state *state, const char *rule_name,
@@ -33,6 +34,34 @@ static int schedule_from(fa_schedule *out, const fa_state *state, const char *ru
     const fa_status status = fa_schedule_init(out, (fa_rule)rule, steps, adaptive, &error);
     if (status != FA_OK) fa_raise(state, status, &error);
     return status == FA_OK ? 0 : -1;
+}
+
+/* behind: (inputs, bases, sums), tuples of T tensors like the others but for their features. */
+static int borrow_behind(fa_call *call, fa_integration *job, const arguments *a, int64_t T)
+{
+    PyObject *inputs, *bases, *sums;
+    int64_t count = 0;
+    if (a->behind == Py_None) return 0;
+    if (!PyTuple_Check(a->behind)) {
+        PyErr_Format(PyExc_TypeError, "behind: expected a tuple (inputs, bases, sums), got %R",
+                     Py_TYPE(a->behind));
+        return -1;
+    }
+    if (!PyArg_ParseTuple(a->behind, "OOO:behind", &inputs, &bases, &sums)) return -1;
+    const DLTensor *const input = job->behind.input =
+        fa_call_inputs(call, inputs, "behind: inputs", &count);
+    if (input == NULL) return -1;
+    if (count != T || input[0].shape[0] != job->examples || a->pull == Py_None) {
+        PyErr_Format(PyExc_ValueError,
+                     "behind: expected %lld inputs of %lld rows, and pull, got %lld of %lld%s",
+                     (long long)T, (long long)job->examples, (long long)count,
+                     (long long)input[0].shape[0], a->pull == Py_None ? " and None" : "");
+        return -1;
+    }
+    job->behind.base = fa_call_bases(call, bases, "behind: bases", input, T, job->examples);
+    if (job->behind.base == NULL) return -1;
+    job->behind.sum = fa_call_sums(call, sums, "behind: sums", input, T, job->schedule.levels);
+    return job->behind.sum != NULL ? 0 : -1;
 }
 
 static int borrow_all(fa_call *call, fa_integration *job, const arguments *a)
@@ -50,10 +79,12 @@ static int borrow_all(fa_call *call, fa_integration *job, const arguments *a)
     }
     job->base = fa_call_bases(call, a->bases, "bases", inputs, T, B);
     if (job->base == NULL) return -1;
+    if (borrow_behind(call, job, a, T) < 0) return -1;
     if (fa_call_chunks(call, &job->chunks, a->points, a->index, a->scalars, a->rows, a->rows,
-                       inputs, T) < 0)
+                       job->behind.sum != NULL ? job->behind.input : inputs, T) < 0)
         return -1;
-    job->result = fa_call_sums(call, a->results, "results", inputs, T, job->schedule.levels);
+    const int64_t planes = fa_integrate_planes(&job->schedule, job->behind.sum != NULL);
+    job->result = fa_call_sums(call, a->results, "results", inputs, T, planes);
     if (job->result == NULL) return -1;
     job->values = fa_call_sums(call, a->values, "values", inputs, T, 1);
     if (job->values == NULL) return -1;
@@ -91,7 +122,7 @@ static fa_status engine(void *job, fa_error *error) { return fa_integrate(job, e
 PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     const fa_state *state = PyModule_GetState(module);
-    arguments a = {.group = 1, .known = Py_None};
+    arguments a = {.group = 1, .known = Py_None, .pull = Py_None, .behind = Py_None};
     fa_integration job = {0};
     fa_call call;
     fa_borrow known = {0};
@@ -99,7 +130,7 @@ PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs)
 
     if (!parse(&a, &job, args, kwargs)) return NULL;
     if (schedule_from(&job.schedule, state, a.rule, a.steps, job.adaptive) < 0) return NULL;
-    if (fa_call_begin(&call, state, 5 * FA_MAX_INPUTS + 4) < 0) return NULL;
+    if (fa_call_begin(&call, state, 8 * FA_MAX_INPUTS + 4) < 0) return NULL;
     if (borrow_all(&call, &job, &a) < 0) goto done;
     if (a.known != Py_None) { /* in the host's memory, wherever the rest is */
         const int64_t ends = 2 * (job.examples / job.group);
@@ -107,6 +138,7 @@ PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs)
         job.known = fa_data(&known.tensor);
     }
     if (new_results(&call, &job) < 0) goto done;
+    if (a.pull != Py_None) call.pull = a.pull;
     if (job.examples > 0 && fa_call_run(&call, &job.chunks, a.evaluate, engine, &job) < 0)
         goto done;
     result = Py_BuildValue("(OOOOOOiL)", call.results[0], call.results[1], call.results[2],

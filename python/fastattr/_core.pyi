@@ -35,6 +35,8 @@ def integrate(
     group: int = 1,
     known: NDArray[np.float64] | None = None,
     eps: float = 0.0,
+    pull: Callable[[NDArray[np.int64], int], None] | None = None,
+    behind: tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]] | None = None,
 ) -> tuple[
     NDArray[np.float64],
     NDArray[np.float64],

@@ -74,9 +74,11 @@ def integrate(
     levels, nodes, scratch = _core.integrate_plan(plan.rule, plan.steps, plan.adaptive, examples)
     sums = [accumulator_name(dtype_name(x)) for x in problem.inputs]
     values = [kit.zeros(tuple(x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
+    behind = session.factor(problem, examples * (nodes - 1)) if hasattr(session, "factor") else None
     results = values
-    if levels > 1:
-        results = [kit.zeros((levels, *x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
+    planes = levels if behind is None else min(levels, 2)
+    if planes > 1:
+        results = [kit.zeros((planes, *x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
     chunk = bind(session, rows, examples * (nodes + 1), versus=versus, predict=predict)
     gap, error, output, base_output, evaluations, outcome, worst, used = _core.integrate(
         evaluate=session.evaluate,
@@ -102,6 +104,8 @@ def integrate(
         group=problem.group,
         known=known,
         eps=problem.eps,
+        pull=None if behind is None else behind.pull,
+        behind=None if behind is None else ((behind.input,), (behind.base,), (behind.allocate(levels, results[0]),)),
     )
     session.finish()
     if used < chunk:

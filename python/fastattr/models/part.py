@@ -48,6 +48,8 @@ def has_hooks(module: nn.Module) -> bool:
 
 def runs_in_order(module: nn.Module) -> bool:
     """Whether ``module`` does nothing but call its children one after the other, unheard."""
+    if not isinstance(module, nn.Sequential):
+        return False
     plain = type(module).forward is nn.Sequential.forward and type(module).__call__ is nn.Module.__call__
     return plain and "forward" not in module.__dict__ and not has_hooks(module)
 

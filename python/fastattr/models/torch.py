@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,11 @@ from ..problem import Climb, Outgrown, Problem
 from ..warning import warn
 from . import probe
 from .arguments import as_tensor, gather, gathers, mark, signature
+from .behind import Behind, agrees
 from .output import Output
 from .part import Part
 from .state import ModuleState, module_of
+from .structure import Prefix, find_prefix, forget_prefix
 
 IN_PLACE = "leaf Variable that requires grad"  # autograd's words for a first layer that overwrites its input
 
@@ -114,6 +117,39 @@ class TorchSession:
         """Rows a chunk, from measured bytes a row."""
         assert self._probe is not None
         return self._probe.choose_rows(self._device)
+
+    def factor(self, problem: Problem, rows: int) -> Behind | None:
+        """Look at rows of ``problem`` from behind the model's affine prefix from now on, if ``rows`` of them pay it."""
+        found = self._prefix(problem, rows)
+        if found is None:
+            return None
+        prefix, behind = found
+        self._problem = replace(problem, members={0: behind.input}, attributed=[0], bases=[behind.base], form=object)
+        self._function = prefix.rest
+        self._key = (*self._key, prefix.note)
+        self.name += f", {prefix.note}"
+        self._probe = probe.remembered(self._owner, self._key)
+        self._probe = self._probe or self._measure()
+        return behind
+
+    def _prefix(self, problem: Problem, rows: int) -> tuple[Prefix, Behind] | None:
+        module, alone = self._module, len(problem.members) == 1 and not problem.args and not problem.kwargs
+        if module is None or self._function is not module or not alone or problem.form is dict:
+            return None
+        x = problem.inputs[0]
+        if problem is not self.problem or dtype_name(x) not in ("float32", "float64"):
+            return None
+        first = as_tensor(x[:1], self._device)
+        prefix = find_prefix(module, first)
+        for _ in range(2):
+            if prefix is None or not prefix.pays(problem.examples, rows):
+                return None
+            behind = Behind(prefix, problem, self._device)
+            if agrees(prefix, module, behind, first, as_tensor(problem.bases[0][:1], self._device)):
+                return prefix, behind
+            forget_prefix(module, first)  # its forward may take another way now
+            prefix = find_prefix(module, first)
+        return None
 
     def remember_rows(self, rows: int) -> None:
         """Memory ran out: later calls start with what fitted."""

@@ -1,0 +1,137 @@
+"""Rows behind an affine prefix: where a straight path lies there, and how its sums of gradients come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import _core
+from ..problem import Problem
+from .arguments import as_tensor
+from .structure import Prefix
+
+_CLOSE = {torch.float32: 1e-4, torch.float64: 1e-11}
+
+
+class Behind:
+    """The two ends of every path behind the prefix P, and the transpose of P.
+
+    Attributes
+    ----------
+    input, base : Tensor
+        P(x) (B, ...) and P(x') (B, ...) or (1, ...).
+    sum : Tensor
+        (L, B, ...) what the engine sums up there.
+    """
+
+    def __init__(self, prefix: Prefix, problem: Problem, device: torch.device) -> None:
+        self._prefix = prefix
+        self._x = as_tensor(problem.inputs[0], device)
+        self._rows = len(self._x)
+        self._graph: tuple[Tensor, Tensor] | None = None
+        self._results: list[Tensor] = []
+        self.input, self.base = self._images(as_tensor(problem.bases[0], device))
+
+    def _images(self, base: Tensor) -> tuple[Tensor, Tensor]:
+        """P(x) and P(x'): together, with a graph that serves the transpose, or in pieces where memory is short."""
+        run, many = self._prefix.run, len(self._x)
+        while True:
+            try:
+                if self._rows < many:
+                    found = [torch.cat([run(part) for part in rows.split(self._rows)]) for rows in (self._x, base)]
+                    return found[0].contiguous(), found[1].contiguous()
+                if len(base) > 1:
+                    self._graph = self._linear(self._x)
+                    return self._graph[1].detach().contiguous(), run(base).contiguous()
+                leaf, image = self._linear(torch.cat([self._x, base]))  # the weights are read once
+                with torch.enable_grad():
+                    self._graph = leaf, image[:many]
+                return image.detach()[:many].contiguous(), image.detach()[many:].contiguous()
+            except (MemoryError, RuntimeError) as error:
+                self._smaller(error)
+
+    def _smaller(self, error: Exception) -> None:
+        """Fewer rows at a time from now on, if memory ran out and they are not one already."""
+        if self._rows == 1 or not _core.is_out_of_memory(error):
+            raise error
+        self._graph = None
+        self._rows = max(1, self._rows // 2)
+
+    def _linear(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A leaf at ``x`` and P of it, connected."""
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            return leaf, self._prefix.run(leaf)
+
+    def allocate(self, levels: int, results: Any) -> Tensor:
+        """(L, B, ...) accumulators; ``results`` (P, B, ...) takes their images."""
+        self.sum = self.input.new_zeros((levels, *self.input.shape))
+        planes = results if isinstance(results, Tensor) else torch.from_numpy(results)
+        self._results = list(planes.reshape(-1, *self._x.shape))
+        return self.sum
+
+    def pull(self, examples: NDArray[np.int64], level: int) -> None:
+        """Called by the engine: results[level % P] of ``examples`` (A,) is the transpose of P on sum[level]."""
+        plane, sums = self._results[level % len(self._results)], self.sum[level]
+        if len(examples) == len(self._x) and self._graph is not None:
+            leaf, image = self._graph
+            plane.copy_(_transposed(leaf, image, sums, retain=True)[: len(sums)])
+            return
+        index = torch.from_numpy(examples).to(plane.device)
+        first = 0
+        while first < len(index):
+            part = index[first : first + self._rows]
+            try:
+                leaf, image = self._linear(self._x.index_select(0, part))
+                plane.index_copy_(0, part, _transposed(leaf, image, sums.index_select(0, part)))
+            except (MemoryError, RuntimeError) as error:
+                self._smaller(error)
+            else:
+                first += len(part)
+
+
+def _transposed(leaf: Tensor, image: Tensor, sums: Tensor, retain: bool = False) -> Tensor:
+    (found,) = torch.autograd.grad(image, leaf, sums, retain_graph=retain, allow_unused=True)
+    return torch.zeros_like(leaf) if found is None else found
+
+
+def agrees(prefix: Prefix, function: Any, behind: Behind, x: Tensor, base: Tensor) -> bool:
+    """Whether the prefix is what it should be at the first input ``x`` (1, ...) and its ``base`` (1, ...).
+
+    rest(P(x)) = f(x): at every call for a traced module, whose forward may have changed its mind, else at the first.
+    The first time also P(x) is affine between base and input, and a row of it does not see its neighbours.
+    """
+    if prefix.checked and not prefix.traced:
+        return True
+    z = behind.input
+    if not _close(prefix.rest(z[:1]), function(x)):
+        return False
+    if prefix.checked:
+        return True
+    images = prefix.run(torch.cat([base + (x - base) / 2, x, base]))
+    if len(images) != 3 or not _close(images[0], (images[1] + images[2]) / 2):
+        return False
+    prefix.checked = _close(images[1], z[0]) and _close(images[2], behind.base[0])
+    return prefix.checked
+
+
+def _close(got: Any, wanted: Any) -> bool:
+    """Equal up to rounding: tensors, or outputs that hold tensors."""
+    if isinstance(got, Tensor) and isinstance(wanted, Tensor):
+        if got.shape != wanted.shape or got.dtype != wanted.dtype:
+            return False
+        if not got.is_floating_point() or got.numel() == 0:
+            return torch.equal(got, wanted)
+        bound = _CLOSE.get(got.dtype, 0.0) * float(wanted.abs().max())
+        return float((got - wanted).abs().max()) <= bound
+    if isinstance(got, dict):
+        same = isinstance(wanted, dict) and list(got) == list(wanted)
+        return same and all(_close(got[key], wanted[key]) for key in got)
+    if isinstance(got, (tuple, list)):
+        same = isinstance(wanted, (tuple, list)) and len(got) == len(wanted)
+        return same and all(_close(a, b) for a, b in zip(got, wanted, strict=True))
+    return type(got) is type(wanted)
