@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import _core
+from ..arrays import dtype_name
 from ..problem import Problem
 from .arguments import as_tensor
-from .structure import Prefix
+from .structure import Prefix, find_prefix, forget_prefix
 
 _CLOSE = {torch.float32: 1e-4, torch.float64: 1e-11}
 
@@ -97,6 +98,24 @@ class Behind:
 def _transposed(leaf: Tensor, image: Tensor, sums: Tensor, retain: bool = False) -> Tensor:
     (found,) = torch.autograd.grad(image, leaf, sums, retain_graph=retain, allow_unused=True)
     return torch.zeros_like(leaf) if found is None else found
+
+
+def look_behind(module: nn.Module, problem: Problem, device: torch.device, rows: int) -> tuple[Prefix, Behind] | None:
+    """The affine prefix of ``module`` and the paths behind it, where it has one and ``rows`` points pay it."""
+    alone = len(problem.members) == 1 and not problem.args and not problem.kwargs
+    if not alone or problem.form is dict or dtype_name(problem.inputs[0]) not in ("float32", "float64"):
+        return None
+    x, base = (as_tensor(ends[:1], device) for ends in (problem.inputs[0], problem.bases[0]))
+    prefix = find_prefix(module, x)
+    for _ in range(2):
+        if prefix is None or not prefix.pays(problem.examples, rows):
+            return None
+        behind = Behind(prefix, problem, device)
+        if agrees(prefix, module, behind, x, base):
+            return prefix, behind
+        forget_prefix(module, x)  # its forward may take another way now
+        prefix = find_prefix(module, x)
+    return None
 
 
 def agrees(prefix: Prefix, function: Any, behind: Behind, x: Tensor, base: Tensor) -> bool:

@@ -18,11 +18,10 @@ from ..problem import Climb, Outgrown, Problem
 from ..warning import warn
 from . import probe
 from .arguments import as_tensor, gather, gathers, mark, signature
-from .behind import Behind, agrees
+from .behind import Behind, look_behind
 from .output import Output
 from .part import Part
 from .state import ModuleState, module_of
-from .structure import Prefix, find_prefix, forget_prefix
 
 IN_PLACE = "leaf Variable that requires grad"  # autograd's words for a first layer that overwrites its input
 
@@ -120,7 +119,8 @@ class TorchSession:
 
     def factor(self, problem: Problem, rows: int) -> Behind | None:
         """Look at rows of ``problem`` from behind the model's affine prefix from now on, if ``rows`` of them pay it."""
-        found = self._prefix(problem, rows)
+        same = problem is self.problem and self._function is self._module
+        found = look_behind(self._module, problem, self._device, rows) if same and self._module is not None else None
         if found is None:
             return None
         prefix, behind = found
@@ -131,25 +131,6 @@ class TorchSession:
         self._probe = probe.remembered(self._owner, self._key)
         self._probe = self._probe or self._measure()
         return behind
-
-    def _prefix(self, problem: Problem, rows: int) -> tuple[Prefix, Behind] | None:
-        module, alone = self._module, len(problem.members) == 1 and not problem.args and not problem.kwargs
-        if module is None or self._function is not module or not alone or problem.form is dict:
-            return None
-        x = problem.inputs[0]
-        if problem is not self.problem or dtype_name(x) not in ("float32", "float64"):
-            return None
-        first = as_tensor(x[:1], self._device)
-        prefix = find_prefix(module, first)
-        for _ in range(2):
-            if prefix is None or not prefix.pays(problem.examples, rows):
-                return None
-            behind = Behind(prefix, problem, self._device)
-            if agrees(prefix, module, behind, first, as_tensor(problem.bases[0][:1], self._device)):
-                return prefix, behind
-            forget_prefix(module, first)  # its forward may take another way now
-            prefix = find_prefix(module, first)
-        return None
 
     def remember_rows(self, rows: int) -> None:
         """Memory ran out: later calls start with what fitted."""
