@@ -197,7 +197,7 @@ int fa_call_chunks(fa_call *call, fa_chunks *out, PyObject *points, PyObject *in
     if (out->index == NULL) return -1;
     out->scalars = fa_call_table(call, scalars, "scalars", 1, fa_int64, 2 * pairs);
     if (out->scalars == NULL) return -1;
-    const fa_status status = fa_backend_for(&out->backend, inputs[0].device, &error);
+    const fa_status status = fa_backend_of_tensors(&out->backend, inputs[0].device, &error);
     if (status != FA_OK) fa_raise(call->state, status, &error);
     return status == FA_OK ? 0 : -1;
 }
@@ -211,7 +211,7 @@ int fa_call_run(fa_call *call, fa_chunks *chunks, PyObject *evaluate,
     fa_callback_init(&model, &interface, call->state, evaluate, call->pull, chunks->inputs);
     chunks->model = &interface;
     fa_callback_begin(&model);
-    const fa_status status = engine(job, &error);
+    const fa_status status = fa_stand_in_wait(engine(job, &error), &error);
     fa_callback_end(&model);
     if (status != FA_OK) fa_raise(call->state, status, &error);
     return status == FA_OK ? 0 : -1;

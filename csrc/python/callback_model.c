@@ -170,6 +170,7 @@ static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *o
 {
     fa_callback_model *self = context;
     fa_status status = FA_OK;
+    FA_TRY(fa_stand_in_wait(FA_OK, error));
     PyEval_RestoreThread(self->thread);
     if (ask(self, batch, out) < 0) {
         release_answer(self);
@@ -182,6 +183,8 @@ static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *o
 static void release(void *context)
 {
     fa_callback_model *self = context;
+    fa_error unused;
+    (void)fa_stand_in_wait(FA_OK, &unused); /* what failed is said again at the next wait */
     PyEval_RestoreThread(self->thread);
     release_answer(self);
     self->thread = PyEval_SaveThread();

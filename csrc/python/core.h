@@ -30,7 +30,16 @@ PyObject *fa_raise(const fa_state *state, fa_status status, const fa_error *erro
 /* quadrature.c: "gauss_legendre", ... to fa_rule; -1 with a ValueError for other names. */
 int fa_rule_from_name(const char *name);
 
+/* stand_in.c: the backend for tensors on `device`. In tests another one may stand in for the
+ * CPU's, whose work is done only when somebody waits for it: before others look at memory, which is
+ * when fa_stand_in_wait is called; it returns the first of the two statuses that is none of FA_OK.
+ */
+fa_status fa_backend_of_tensors(const fa_backend **out, DLDevice device, fa_error *error);
+fa_status fa_stand_in_open(fa_error *error);
+fa_status fa_stand_in_wait(fa_status so_far, fa_error *error);
+
 /* The exported functions, one file each. */
+PyObject *fa_py_stand_in(PyObject *module, PyObject *unused);
 PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_integrate_plan(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *fa_py_quadrature(PyObject *module, PyObject *args);

@@ -117,10 +117,10 @@ static int multiply(const fa_state *state, const fa_gemm_args *args, void *strea
 {
     const fa_backend *backend;
     fa_error error;
-    fa_status status = fa_backend_for(&backend, args->out->device, &error);
+    fa_status status = fa_backend_of_tensors(&backend, args->out->device, &error);
     if (status == FA_OK) {
         Py_BEGIN_ALLOW_THREADS
-        status = backend->gemm(args, stream, &error);
+        status = fa_stand_in_wait(backend->gemm(args, stream, &error), &error);
         Py_END_ALLOW_THREADS
     }
     if (status != FA_OK) fa_raise(state, status, &error);

@@ -86,6 +86,8 @@ static PyMethodDef methods[] = {
      PyDoc_STR("use_blas(wanted) -> bool; whether products go through SciPy's BLAS from now on")},
     {"quadrature", fa_py_quadrature, METH_VARARGS,
      PyDoc_STR("quadrature(rule, n) -> (nodes, weights) on [0, 1]")},
+    {"stand_in", fa_py_stand_in, METH_NOARGS,
+     PyDoc_STR("stand_in() -> bool; is it the CUDA kernels that compute on the CPU, in tests")},
     {"is_out_of_memory", is_out_of_memory, METH_O,
      PyDoc_STR("is_out_of_memory(exception) -> bool; what makes a chunk be asked for again")},
     {"cpu_level", cpu_level, METH_NOARGS,
@@ -102,6 +104,7 @@ static PyMethodDef methods[] = {
 static int module_exec(PyObject *module)
 {
     fa_state *state = PyModule_GetState(module);
+    fa_error error;
     import_array1(-1);
     state->BackendError = PyErr_NewExceptionWithDoc(
         "fastattr.BackendError", "No backend computes on this device, or the device failed.",
@@ -115,6 +118,10 @@ static int module_exec(PyObject *module)
         state->exchange_old == NULL || state->dlpack_names == NULL ||
         state->dlpack_version == NULL) {
         return -1; /* module_clear releases what was made */
+    }
+    if (fa_stand_in_open(&error) != FA_OK) {
+        PyErr_SetString(PyExc_ImportError, error.message);
+        return -1;
     }
     return PyModule_AddObjectRef(module, "BackendError", state->BackendError);
 }

@@ -228,6 +228,7 @@ static int write_noisy(const fa_backend *backend, void *stream, fa_sample_args *
         args->first = e * (args->draws.draws + 1) + 1 + first;
         status = backend->sample(args, stream, &error);
     }
+    status = fa_stand_in_wait(status, &error);
     if (status != FA_OK) fa_raise(state, status, &error);
     return status == FA_OK ? 0 : -1;
 }
@@ -267,7 +268,7 @@ PyObject *fa_py_noisy(PyObject *module, PyObject *args, PyObject *kwargs)
     if (a.stdev == NULL) goto done;
     a.input = a.base = x;
     a.member = member;
-    const fa_status status = fa_backend_for(&backend, x[0].device, &error);
+    const fa_status status = fa_backend_of_tensors(&backend, x[0].device, &error);
     if (status != FA_OK) {
         fa_raise(state, status, &error);
         goto done;
