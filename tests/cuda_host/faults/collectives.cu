@@ -16,6 +16,16 @@ template <bool B> __global__ void rotate_kernel(int *out)
     out[t] = values[(t + 1) % size];
 }
 
+/* The same with a barrier too few: the last one orders nothing that matters. */
+__global__ void rotate_late_kernel(int *out)
+{
+    __shared__ int values[size];
+    const int t = threadIdx.x;
+    values[t] = t + 1;
+    out[t] = values[(t + 1) % size];
+    __syncthreads();
+}
+
 __global__ void rotate_warp_kernel(int *out)
 {
     __shared__ int values[32];
@@ -105,6 +115,7 @@ template <class Kernel> std::vector<int> launched(Kernel kernel, int grid, int b
 
 bool fault_none() { return launched(rotate_kernel<true>, 3, size) == rotated(size); }
 bool fault_missing_barrier() { return launched(rotate_kernel<false>, 3, size) == rotated(size); }
+bool fault_dropped_barrier() { return launched(rotate_late_kernel, 3, size) == rotated(size); }
 bool fault_missing_syncwarp() { return launched(rotate_warp_kernel, 1, 32) == rotated(32); }
 bool fault_unequal_barriers() { return launched(unequal_barriers_kernel, 1, 64)[1] == 1; }
 bool fault_early_return() { return launched(early_return_kernel, 1, 64)[0] == 1; }

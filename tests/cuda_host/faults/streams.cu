@@ -1,3 +1,4 @@
+#include "../../../cuda/cublas.h"
 #include "faults.h"
 
 namespace
@@ -73,4 +74,18 @@ bool fault_long_copy()
     device_array<float> out(zeros);
     const std::vector<float> longer(n + 1, 0.0f);
     return cudaMemcpy(out.data(), longer.data(), bytes + 4, cudaMemcpyHostToDevice) == cudaSuccess;
+}
+
+/* A is 8 x 8 in memory and is called 9 x 8. */
+bool fault_wrong_leading()
+{
+    fa_error error;
+    const fa_cublas *blas = nullptr;
+    fa_cublas_handle handle = nullptr;
+    device_array<float> a(zeros), b(zeros), out(std::vector<float>(72, 0.0f));
+    const float one = 1.0f;
+    CHECK(fa_cublas_open(&blas, &handle, nullptr, &error) == FA_OK);
+    const int result = blas->sgemm(handle, FA_CUBLAS_PLAIN, FA_CUBLAS_PLAIN, 9, 8, 8, &one,
+                                   a.data(), 8, b.data(), 8, &one, out.data(), 9);
+    return result == FA_CUBLAS_SUCCESS;
 }
