@@ -9,6 +9,7 @@ FA_OPS(DECLARE)
 #undef DECLARE
 void check_integrate(const setting &round);
 void check_sampling(const setting &round);
+void check_ascending(const setting &round);
 void check_copies(const setting &round);
 
 static const struct {
@@ -21,6 +22,7 @@ static const struct {
         {"copies", check_copies},
     {"integrate", check_integrate},
     {"sampling", check_sampling},
+    {"ascending", check_ascending},
 };
 
 /* What was copied to the device comes back, and the host's memory may be reused at once. */

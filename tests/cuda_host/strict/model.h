@@ -12,19 +12,24 @@ constexpr int64_t model_classes = 3;
 class small_model
 {
   public:
-    /* Answers at most `rows` rows at a time; more are refused as if memory ran out, if
-     * `most` says so. */
-    small_model(place where, const setting &round, const std::vector<int64_t> &widths, int64_t rows,
-                int64_t most);
+    /* Has memory for `pairs` scalars of rows, and refuses more than `most` rows at a time, as if
+     * memory ran out. */
+    small_model(place where, const setting &round, const std::vector<int64_t> &widths,
+                int64_t pairs, int64_t most);
 
     fa_model functions();
     int64_t calls = 0, live = 0;
+    /* Of every point its class; else only where the scalar asks for it. */
+    bool says_class = false;
 
   private:
     static fa_status evaluate(void *self, const fa_batch *batch, fa_evaluation *out,
                               fa_error *error);
     static void release(void *self);
     fa_status answer(const fa_batch *batch, fa_evaluation *out, fa_error *error);
+    void compute_scalar(int64_t r, int64_t q, int64_t best, const fa_batch *batch,
+                        const std::vector<std::vector<unsigned char>> &points,
+                        const int64_t *scalars);
     void compute_row(int64_t r, const fa_batch *batch,
                      const std::vector<std::vector<unsigned char>> &points, const int64_t *scalars);
     void add_class(int64_t r, int64_t c, double sign,
