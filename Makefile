@@ -3,21 +3,23 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 C_FILES := $(shell find csrc -name '*.[ch]')
-C_TESTS := $(shell find tests benchmarks -name '*.[ch]')
+CUDA_FILES := $(shell find cuda -name '*.h' -o -name '*.cuh' -o -name '*.cu')
+C_TESTS := $(shell find tests benchmarks -name '*.[ch]' -o -name '*.cpp' -o -name '*.cu')
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench asan fuzz tsan lint format clean
+.PHONY: help build demo test bench asan fuzz tsan cuda-host gpu-check lint format clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: $(READY)  ## make $(VENV) and build the extension in place, if anything changed
 
 demo: $(READY)  ## explain digits with every method; pictures in out/index.html
 	$(PY) -m fastattr demo --out out
 
-test: $(READY)  ## run the tests; PYTEST_ARGS="-k name -x" goes to pytest
+test: $(READY)  ## run the tests, those of a backend by the CUDA kernels too; PYTEST_ARGS="-k name -x" goes to pytest
 	$(PY) -m pytest $(PYTEST_ARGS)
+	$(on_kernels)
 
 bench: $(READY)  ## compare with Captum, speed and memory; BENCH_ARGS goes to it
 	@$(PIP) install --no-build-isolation -e '.[bench]'
@@ -42,7 +44,7 @@ define compile
 @$(PY) setup.py --quiet build_ext --inplace
 endef
 
-$(READY): requirements-dev.txt pyproject.toml setup.py $(C_FILES)
+$(READY): requirements-dev.txt pyproject.toml setup.py $(C_FILES) $(CUDA_FILES)
 	$(if $(filter requirements-dev.txt pyproject.toml,$?),$(install),$(compile))
 	@touch $@
 
@@ -89,16 +91,53 @@ fuzz:  ## descriptions that lie against csrc/check.c; FUZZ_RUNS, FUZZ_SEED
 TSAN_C  := tests/tsan/pool.c csrc/threads.c csrc/quadrature.c csrc/error.c
 NO_ASLR  = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-tsan:  ## run the thread pool and the quadrature cache under the thread sanitizer
+tsan:  ## run the thread pool, the quadrature cache and the CUDA kernels under the thread sanitizer
 	@mkdir -p build/tsan
 	$(CC) $(C_CHECK) -fsanitize=thread -pthread $(TSAN_C) -lm -o build/tsan/pool
 	$(NO_ASLR) build/tsan/pool
+	$(CUDA_HOST) -j$$(nproc) tsan
+	$(CUDA_HOST) check-tsan SEEDS=1
+
+# The CUDA kernels compiled for the CPU, in place of the CPU's own. The seed draws the order of
+# their threads. Exit status 5: PYTEST_ARGS select no test of a backend.
+CUDA_HOST      := $(MAKE) -s -C tests/cuda_host
+CUDA_HOST_SEED ?= 1
+CUDA_HOST_ENV   = FASTATTR_STAND_IN=$(CURDIR)/build/cuda_host/libfastattr_cuda_host.so \
+	CUDA_HOST_MANAGED=1 CUDA_HOST_DEFER=1 CUDA_HOST_SEED=$(CUDA_HOST_SEED)
+
+ifeq ($(shell uname -s):$(if $(shell command -v g++),g++),Linux:g++)
+define on_kernels
+@echo "tests of a backend, by the CUDA kernels on the CPU"
+@$(CUDA_HOST) -j$$(nproc) library
+@$(CUDA_HOST_ENV) $(PY) -m pytest -m backend -p no:cacheprovider $(PYTEST_ARGS) || test $$? -eq 5
+endef
+else
+on_kernels = @echo "g++ on Linux is not here: no tests by the CUDA kernels on the CPU"
+endif
+
+cuda-host:  ## run every CUDA operation and engine on the CPU under the sanitizers; SEEDS=20 ONLY=points
+	$(CUDA_HOST) -j$$(nproc) asan portable
+	$(CUDA_HOST) check-asan
+	build/cuda_host/portable/selftest
+	build/cuda_host/portable/faults
+
+# On a machine with a GPU of one of FASTATTR_CUDA_ARCHS.
+gpu-check: $(READY)  ## build for this GPU, tests marked gpu, compute-sanitizer, benchmarks
+	@nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader
+	FASTATTR_CUDA=1 FASTATTR_CUDA_ARCHS=$$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .) \
+		$(PY) setup.py --quiet build_ext --inplace
+	$(PY) -m pytest -m gpu -p no:cacheprovider $(PYTEST_ARGS)
+	for tool in memcheck racecheck initcheck synccheck; do \
+		compute-sanitizer --tool $$tool --error-exitcode 1 --target-processes all \
+			$(PY) -m pytest -q -m "gpu and native" -p no:cacheprovider || exit 1; \
+	done
+	$(PY) -m benchmarks $(BENCH_ARGS)
 
 lint: $(READY)  ## ruff, mypy, clang-format, the C files with warnings as errors, gcc's analyzer
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES) $(C_TESTS)
+	$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES) $(CUDA_FILES) $(C_TESTS)
 	FASTATTR_WERROR=1 CFLAGS="$(ANALYZER)" $(PY) setup.py --quiet build_ext --force --build-temp build/lint --build-lib build/lint
 
 ANALYZER = $(shell $(CC) -fanalyzer -x c -fsyntax-only /dev/null 2>/dev/null && echo -fanalyzer)
@@ -106,7 +145,7 @@ ANALYZER = $(shell $(CC) -fanalyzer -x c -fsyntax-only /dev/null 2>/dev/null && 
 format: $(READY)  ## rewrite Python and C files in the house format
 	$(PY) -m ruff check --fix-only
 	$(PY) -m ruff format
-	$(VENV)/bin/clang-format -i $(C_FILES) $(C_TESTS)
+	$(VENV)/bin/clang-format -i $(C_FILES) $(CUDA_FILES) $(C_TESTS)
 
 clean:  ## remove what was built and left by runs; $(VENV) stays
 	rm -rf build dist out $(READY) python/*.egg-info python/fastattr/_core*.so
