@@ -1,8 +1,10 @@
-"""The C core. Arrays may be of any framework that speaks DLPack; see csrc/engine/integrate.h for the contract."""
+"""The C core. Arrays may be of any framework that speaks DLPack; see csrc/engine/integrate.h for the contract.
+
+``evaluate`` is a callable ``(rows, gradients, remaining) -> (values, predicted, gradients)`` or a network of `dense`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ class BackendError(RuntimeError): ...
 
 def integrate(
     *,
-    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Any,
     inputs: tuple[Any, ...],
     bases: tuple[Any, ...],
     points: tuple[Any, ...],
@@ -35,7 +37,7 @@ def integrate(
     group: int = 1,
     known: NDArray[np.float64] | None = None,
     eps: float = 0.0,
-    pull: Callable[[NDArray[np.int64], int], None] | None = None,
+    pull: Any = None,
     behind: tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]] | None = None,
 ) -> tuple[
     NDArray[np.float64],
@@ -51,7 +53,7 @@ def integrate_plan(rule: str, steps: int, adaptive: bool, examples: int) -> tupl
 def quadrature(rule: str, n: int, /) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def sample(
     *,
-    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Any,
     inputs: tuple[Any, ...],
     bases: tuple[Any, ...],
     points: tuple[Any, ...],
@@ -78,7 +80,7 @@ def sample(
 def sample_scratch(examples: int, draws: int, /) -> int: ...
 def forward(
     *,
-    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Any,
     bases: tuple[Any, ...],
     points: tuple[Any, ...],
     index: Any,
@@ -90,7 +92,7 @@ def forward(
 ) -> int: ...
 def ascend(
     *,
-    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Any,
     start: tuple[Any, ...],
     centre: tuple[Any, ...],
     bounds: tuple[tuple[Any, ...], tuple[Any, ...]] | None,
@@ -146,6 +148,12 @@ def noisy(
 def drawn_references(
     ids: Any, draws: int, seed: int, references: int, stratified: bool = True, /
 ) -> NDArray[np.int64]: ...
+def dense(layers: tuple[tuple[int, int, Any, Any, int, float, float], ...], head: int, wide: bool, /) -> Any: ...
+def dense_rows(network: Any, /) -> int: ...
+def dense_evaluate(
+    network: Any, points: tuple[Any], scalars: tuple[Any], values: tuple[Any], gradients: tuple[Any] | None, /
+) -> NDArray[np.int64]: ...
+def checksum(arrays: tuple[Any, ...], /) -> int: ...
 def gemm(
     a: Any, b: Any, out: Any, transpose_a: bool = False, transpose_b: bool = False, accumulate: bool = False
 ) -> None: ...

@@ -11,6 +11,7 @@ from .engine import target_table
 from .methods.agi import check_ascent
 from .methods.base import check_samples
 from .methods.saliency import Saliency
+from .models import adapt
 from .models.function import FunctionModel
 from .problem import Outgrown, normalise
 from .progress import Progress
@@ -161,9 +162,10 @@ def _restored(problem: Any, found: Ascended) -> Any:
 def _walk(
     method: Any, problem: Any, plan: Ascent, target: Any, towards: Any, start: list[Any] | None, progress: Progress
 ) -> Ascended:
+    adapter = adapt(method.model, method.output, method.output_axis, method.output_key, "callback")
     for attempt in (0, 1):
         try:
-            with method._adapter().open(problem, progress) as session:
+            with adapter.open(problem, progress) as session:
                 shape = session.output_shape
                 if shape is not None and (len(shape) != 1 or shape[0] < 2):
                     got = ", ".join(map(str, ("B", *shape)))

@@ -120,7 +120,7 @@ def integrate(
         "converged": kit.report(outcome == 0),
         "output": kit.report(output),
         "baseline_output": kit.report(base_output),
-        "engine": f"callback ({session.name}, {problem.kit.device}, {used} rows)",
+        "engine": session.describe(used),
     }
 
 

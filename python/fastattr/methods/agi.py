@@ -11,6 +11,7 @@ from ..adversarial_paths import AdversarialPaths
 from ..ascending import BROKEN, REACHED, STALLED, Ascended, Ascent, PathProgress, ascend
 from ..engine import empty_result, target_table, warn_of
 from ..false_classes import SELECTIONS, false_classes
+from ..models import adapt
 from ..models.function import FunctionModel
 from ..problem import Outgrown, Problem
 from ..progress import Progress
@@ -121,7 +122,7 @@ class AGI(GradientMethod):
     def _adapter(self) -> Any:
         if isinstance(self.model, FunctionModel) and self.output == "softmax":
             return self.model  # the default speaks of what torch models return
-        return super()._adapter()
+        return adapt(self.model, self.output, self.output_axis, self.output_key, "callback")
 
     def _run(self, problem: Problem, target: Any, versus: Any, ids: Any, progress: Progress) -> dict[str, Any]:
         if versus is not None:
@@ -233,11 +234,13 @@ class AGI(GradientMethod):
             "baseline_output": kit.report(nothing.copy()),
             "paths": paths,
             "target": kit.report(targets),
-            "engine": f"callback ({session.name}, {kit.device}, {found.rows} rows)",
+            "engine": session.describe(found.rows),
         }
 
     def _check_options(self) -> None:
         super()._check_options()
+        if self.engine == "native":
+            raise NotImplementedError('engine: AGI asks torch for its gradients; "native" is not available for it')
         check_ascent(self.step, self.step_size, self.max_steps, self.radius)
         check_samples(1, self.seed)
         for name, known in (("path", PATHS), ("direction", DIRECTIONS), ("select", SELECTIONS)):
