@@ -325,7 +325,7 @@ def test_wrong_shapes(path: Any, tangent: Any, message: str) -> None:
         ({"steps": 8, "rule": "nested"}, ValueError, "steps"),
         ({"tolerance": 2}, ValueError, "tolerance"),
         ({"tangent": 3}, TypeError, "tangent: expected a callable"),
-        ({"engine": "native"}, NotImplementedError, "native"),
+        ({"engine": "fast"}, ValueError, "engine"),
     ],
 )
 def test_refused_options(options: dict[str, Any], error: Any, message: str) -> None:

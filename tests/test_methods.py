@@ -92,7 +92,7 @@ def test_fields(method: Any, dtype: str, framework: str) -> None:
         assert str(field.dtype).removeprefix("torch.") == wanted, name
         assert framework == "numpy" or field.device.type == "cpu"
     assert att.standard_error is None and att.paths is None
-    assert att.method == method.__name__ and att.engine.startswith("callback (torch, cpu, ") and att.seconds > 0
+    assert att.method == method.__name__ and att.engine.startswith("native dense (2 layers, cpu, ") and att.seconds > 0
     assert att.numpy().shape == (B, D)
     assert bool(att.converged.all())
 
@@ -155,7 +155,7 @@ def test_signatures_show_the_common_options(method: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"engine": "native"}, NotImplementedError, "native"),
+        ({"engine": "native", "output_key": 0}, ValueError, 'engine: expected a model that runs natively for "native"'),
         ({"engine": "fast"}, ValueError, "engine: expected"),
         ({"optimize": True}, NotImplementedError, "optimize="),
         ({"layer": nn.Sequential()}, ValueError, "layer: expected a module of the model"),
@@ -275,7 +275,7 @@ def state():
     return [(t.requires_grad, t.tolist()) for t in tensors], torch.is_grad_enabled()
 before = state()
 try:
-    fa.IntegratedGradients(net, rows=4, steps=3000)(x, 1)
+    fa.IntegratedGradients(net, rows=4, steps=3000, engine="callback")(x, 1)
     raise SystemExit('not interrupted')
 except KeyboardInterrupt:
     assert state() == before

@@ -17,7 +17,10 @@ static int best_level(void)
 #ifdef FA_X86
     unsigned a, b, features = 0, d;
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2")) return FA_LEVEL_BASE;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2") ||
+        !__builtin_cpu_supports("fma")) {
+        return FA_LEVEL_BASE;
+    }
     if (!__get_cpuid(1, &a, &b, &features, &d) || !(features & bit_F16C)) { /* clang: no name */
         return FA_LEVEL_BASE;
     }

@@ -1,5 +1,7 @@
 #include "call.h"
 
+#include "dense.h"
+
 const DLDataType fa_int64 = {kDLInt, 64, 1};
 const DLDataType fa_uint8 = {kDLUInt, 8, 1};
 const DLDataType fa_float64 = {kDLFloat, 64, 1};
@@ -205,14 +207,25 @@ int fa_call_chunks(fa_call *call, fa_chunks *out, PyObject *points, PyObject *in
 int fa_call_run(fa_call *call, fa_chunks *chunks, PyObject *evaluate,
                 fa_status (*engine)(void *job, fa_error *error), void *job)
 {
-    fa_callback_model model;
+    const fa_dense *const network = fa_network_of(evaluate);
+    fa_callback_model callback;
+    fa_native_model native;
     fa_model interface;
     fa_error error;
-    fa_callback_init(&model, &interface, call->state, evaluate, call->pull, chunks->inputs);
+    fa_status status;
     chunks->model = &interface;
-    fa_callback_begin(&model);
-    const fa_status status = fa_stand_in_wait(engine(job, &error), &error);
-    fa_callback_end(&model);
+    if (network != NULL) {
+        if (fa_native_begin(&native, &interface, network, chunks->points, chunks->inputs) < 0) {
+            return -1;
+        }
+        status = fa_stand_in_wait(engine(job, &error), &error);
+        fa_native_end(&native);
+    } else {
+        fa_callback_init(&callback, &interface, call->state, evaluate, call->pull, chunks->inputs);
+        fa_callback_begin(&callback);
+        status = fa_stand_in_wait(engine(job, &error), &error);
+        fa_callback_end(&callback);
+    }
     if (status != FA_OK) fa_raise(call->state, status, &error);
     return status == FA_OK ? 0 : -1;
 }

@@ -63,7 +63,8 @@ int fa_call_chunks(fa_call *call, fa_chunks *out, PyObject *points, PyObject *in
                    PyObject *scalars, int64_t rows, int64_t pairs, const DLTensor *inputs,
                    int64_t count);
 
-/* Run `engine(job)` with the GIL released and a callback model. 0, or -1 with an exception. */
+/* Run `engine(job)` with the GIL released; `evaluate` is a callable or a network of _core.dense. 0,
+ * or -1 with an exception. */
 int fa_call_run(fa_call *call, fa_chunks *chunks, PyObject *evaluate,
                 fa_status (*engine)(void *job, fa_error *error), void *job);
 

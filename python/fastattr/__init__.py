@@ -22,6 +22,7 @@ from .methods import (
     Saliency,
     SmoothGrad,
 )
+from .models.dense import DenseModel
 from .models.function import FunctionModel
 from .problem import shared
 
@@ -33,6 +34,7 @@ __all__ = [
     "Adversarial",
     "Attribution",
     "BackendError",
+    "DenseModel",
     "ExpectedGradients",
     "FunctionModel",
     "GradientShap",

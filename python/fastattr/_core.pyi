@@ -1,8 +1,10 @@
-"""The C core. Arrays may be of any framework that speaks DLPack; see csrc/engine/integrate.h for the contract."""
+"""The C core. Arrays may be of any framework that speaks DLPack; see csrc/engine/integrate.h for the contract.
+
+``evaluate`` is a callable ``(rows, gradients, remaining) -> (values, predicted, gradients)`` or a network of `dense`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ class BackendError(RuntimeError): ...
 
 def integrate(
     *,
-    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Any,
     inputs: tuple[Any, ...],
     bases: tuple[Any, ...],
     points: tuple[Any, ...],
@@ -51,7 +53,7 @@ def integrate_plan(rule: str, steps: int, adaptive: bool, examples: int) -> tupl
 def quadrature(rule: str, n: int, /) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 def sample(
     *,
-    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Any,
     inputs: tuple[Any, ...],
     bases: tuple[Any, ...],
     points: tuple[Any, ...],
@@ -78,7 +80,7 @@ def sample(
 def sample_scratch(examples: int, draws: int, /) -> int: ...
 def forward(
     *,
-    evaluate: Callable[[int, int, int], tuple[Any, Any, tuple[Any, ...]]],
+    evaluate: Any,
     bases: tuple[Any, ...],
     points: tuple[Any, ...],
     index: Any,
@@ -146,6 +148,18 @@ def noisy(
 def drawn_references(
     ids: Any, draws: int, seed: int, references: int, stratified: bool = True, /
 ) -> NDArray[np.int64]: ...
+def dense(
+    layers: tuple[tuple[int, int, Any, Any, int, float, float], ...], head: int, wide: bool, whole: bool = False, /
+) -> Any: ...
+def exact(
+    network: Any, inputs: tuple[Any], bases: tuple[Any], target: tuple[Any], values: tuple[Any], multiply: bool, /
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+def exact_applies(network: Any, /) -> bool: ...
+def dense_rows(network: Any, /) -> int: ...
+def dense_evaluate(
+    network: Any, points: tuple[Any], scalars: tuple[Any], values: tuple[Any], gradients: tuple[Any] | None, /
+) -> NDArray[np.int64]: ...
+def checksum(arrays: tuple[Any, ...], /) -> int: ...
 def gemm(
     a: Any, b: Any, out: Any, transpose_a: bool = False, transpose_b: bool = False, accumulate: bool = False
 ) -> None: ...

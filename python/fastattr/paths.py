@@ -164,7 +164,7 @@ class _PathSession:
         self._ends = (tuple(real.inputs), tuple(full)) if several else (real.inputs[0], full[0])
         self.name = inner.name
         self.output_shape = inner.output_shape
-        for name in ("refresh", "choose_rows", "remember_rows", "finish"):
+        for name in ("refresh", "choose_rows", "remember_rows", "finish", "describe"):
             setattr(self, name, getattr(inner, name))
 
     def bind(self, rows: int, **options: Any) -> None:
@@ -180,7 +180,8 @@ class _PathSession:
         places, tangents = self._at(alpha, self.index[:rows], gradients)
         for buffer, place in zip(self._inner.points, places, strict=True):
             buffer[:rows] = place
-        values, predicted, slopes = self._inner.evaluate(rows, gradients, remaining)
+        evaluate = getattr(self._inner, "call", self._inner.evaluate)  # a native model is no callable
+        values, predicted, slopes = evaluate(rows, gradients, remaining)
         products = tuple(
             None if slope is None else _product(slope, tangent, point)
             for slope, tangent, point in zip(slopes, tangents, self.points, strict=bool(slopes))

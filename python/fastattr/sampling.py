@@ -126,7 +126,7 @@ def _explain(
         "output": kit.report(output),
         "baseline_output": kit.report(base_output),
         "target": reported_target(target, device_table, predict, versus, table, session.output_shape, kit),
-        "engine": f"callback ({session.name}, {kit.device}, {used} rows)",
+        "engine": session.describe(used),
         **verdict(kit, spread, norm, output),
     }
 

@@ -37,7 +37,10 @@ class GradientMethod:
         Points evaluated by the model at a time. "auto" measures what a row costs and fits the working set to the
         machine; when memory runs out the number is halved and the call goes on.
     engine : {"auto", "callback", "native"}
-        How gradients are obtained; "native" and "optimize" are not available yet.
+        How gradients are obtained. "native": by the library itself, for `fastattr.DenseModel` and for torch modules in
+        evaluation mode, without hooks, that are chains of Linear, activations, Flatten, Dropout, BatchNorm1d and a
+        softmax at the end; a ValueError says what in another model is not. "callback": by autograd. "auto": native
+        where it can be. What ran is in ``engine`` of the result.
     layer : torch.nn.Module or str, optional
         Attribute the output of this submodule of the model (or of the one with this dotted name) in place of the
         inputs: embeddings of token ids, above all. Inputs may then be integers, values have the layer's shape, and the
@@ -166,7 +169,7 @@ class GradientMethod:
         return explain(self._adapter(), problem, self._plan(), target, versus, self.rows, progress)
 
     def _adapter(self) -> Any:
-        return adapt(self.model, self.output, self.output_axis, self.output_key)
+        return adapt(self.model, self.output, self.output_axis, self.output_key, self.engine)
 
     def _enter(self, part: Any, lower: Any) -> None:
         """Explain ``part``, from the layer on; methods take what they hold in units of the inputs through ``lower``."""
@@ -182,8 +185,6 @@ class GradientMethod:
             raise ValueError(f"output: expected one of {OUTPUTS}, got {self.output!r}")
         if self.engine not in ("auto", "callback", "native"):
             raise ValueError(f'engine: expected "auto", "callback" or "native", got {self.engine!r}')
-        if self.engine == "native":
-            raise NotImplementedError('engine="native" is not available yet; use "auto"')
         for name in ("optimize", "differentiable"):
             if getattr(self, name) not in (False, None):
                 raise NotImplementedError(f"{name}= is not available yet")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from .dense import DenseAdapter, DenseModel
 from .function import FunctionModel
 
 
-def adapt(model: Any, output: str, output_axis: int, output_key: Any) -> Any:
-    """The adapter for ``model``: a `FunctionModel` as it is, a module or callable through torch autograd."""
+def adapt(model: Any, output: str, output_axis: int, output_key: Any, engine: str = "auto") -> Any:
+    """The adapter for ``model``: native where it can be, else torch autograd or a `FunctionModel`'s own function."""
+    if isinstance(model, DenseModel):
+        if engine == "callback":
+            raise ValueError('engine: expected "auto" or "native" for a DenseModel, got "callback"')
+        return DenseAdapter(model, output)
+    if engine == "native" and not _is_module(model):
+        raise ValueError(f'engine: expected a torch.nn.Module or a DenseModel for "native", got {type(model).__name__}')
     if isinstance(model, FunctionModel):
         if output != "raw":
             raise ValueError(
@@ -17,6 +25,15 @@ def adapt(model: Any, output: str, output_axis: int, output_key: Any) -> Any:
         return model
     if not callable(model):
         raise TypeError(f"model: expected a torch module, a callable or a FunctionModel, got {type(model).__name__}")
+    if engine != "callback" and _is_module(model):
+        from .native import NativeOrTorch
+
+        return NativeOrTorch(model, output, output_axis, output_key, engine)
     from .torch import TorchModel
 
     return TorchModel(model, output, output_axis, output_key)
+
+
+def _is_module(model: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)

@@ -135,6 +135,10 @@ class FunctionSession:
     def remember_rows(self, rows: int) -> None:
         """Nothing is remembered between calls."""
 
+    def describe(self, rows: int) -> str:
+        """What ran, in chunks of at most ``rows`` rows."""
+        return f"callback ({self.name}, {self._problem.kit.device}, {rows} rows)"
+
     def finish(self) -> None:
         """Nothing is left to check."""
 

@@ -211,6 +211,10 @@ class TorchSession:
         self.progress.advance(rows, remaining)
         return answer
 
+    def describe(self, rows: int) -> str:
+        """What ran, in chunks of at most ``rows`` rows."""
+        return f"callback ({self.name}, {self._device}, {rows} rows)"
+
     def finish(self) -> None:
         """What could not be checked without waiting for the device, and what the user should know."""
         self._output.finish()

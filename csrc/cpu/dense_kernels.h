@@ -1,0 +1,13 @@
+/* One dtype at one CPU level. */
+#include "panel_kernels.h"
+
+#include "activate_kernels.h"
+
+static const fa_dense_ops FN(dense_ops) = {.width = WIDTH,
+                                           .packed = FN(packed),
+                                           .pack = FN(pack),
+                                           .multiply = FN(multiply),
+                                           .activate = FN(activate),
+                                           .gate = FN(gate),
+                                           .dot = FN(dot),
+                                           .blend = FN(blend)};

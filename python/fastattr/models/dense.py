@@ -1,0 +1,307 @@
+"""A small dense network run natively: no Python, and no framework, between a call and its answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..arrays import dtype_name, is_torch
+from ..problem import Problem
+
+ACTIVATIONS = {
+    "identity": 0,
+    "relu": 1,
+    "leaky_relu": 2,
+    "elu": 3,
+    "gelu": 4,
+    "gelu_tanh": 5,
+    "silu": 6,
+    "tanh": 7,
+    "sigmoid": 8,
+    "softplus": 9,
+}  # fa_activation of csrc/cpu/dense.h
+DEFAULTS = {"leaky_relu": (0.01, 0.0), "elu": (1.0, 0.0), "softplus": (1.0, 20.0)}
+HEADS = {"raw": 0, "softmax": 1, "log_softmax": 2}  # fa_head of csrc/engine/dense.h
+
+
+class Unsupported(ValueError):
+    """Why a model, or a call, is not for the native engine."""
+
+
+class Layer(NamedTuple):
+    """act(weight h + bias); without a weight the activation alone."""
+
+    weight: NDArray[Any] | None
+    bias: NDArray[Any] | None
+    activation: str = "identity"
+    a: float = 0.0
+    b: float = 0.0
+
+
+class Network:
+    """Layers, packed for the native engine once for every output that is asked for.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Weights (out, in) and biases (out,), float32 or float64.
+    head : {"raw", "softmax", "log_softmax"}
+        What the model itself does to its last layer's outputs.
+    flattens : bool
+        Inputs of several axes are flattened; else they are (B, features).
+    """
+
+    def __init__(self, layers: Sequence[Layer], head: str = "raw", flattens: bool = True) -> None:
+        weights = [layer.weight for layer in layers if layer.weight is not None]
+        if not weights:
+            raise Unsupported("it has no linear layer")
+        if any(after.shape[1] != before.shape[0] for before, after in zip(weights, weights[1:], strict=False)):
+            raise Unsupported("a layer does not take what the one before it gives")
+        self.layers = list(layers)
+        self.head = head
+        self.flattens = flattens
+        self.dtype = weights[0].dtype
+        self.dtype_name = self.dtype.name
+        self.features = int(weights[0].shape[1])
+        self.classes = int(weights[-1].shape[0])
+        self._packed: dict[str, tuple[Any, int]] = {}
+        self._exact: tuple[Any] | None = None
+
+    def copy(self) -> Network:
+        """The same with weights of its own."""
+        layers = [
+            layer._replace(
+                weight=None if layer.weight is None else layer.weight.copy(),
+                bias=None if layer.bias is None else layer.bias.copy(),
+            )
+            for layer in self.layers
+        ]
+        return Network(layers, self.head, self.flattens)
+
+    def packed(self, output: str) -> tuple[Any, int]:
+        """The network under ``output`` as `_core` takes it, and the rows of a chunk."""
+        found = self._packed.get(output)
+        if found is None:
+            found = self._packed[output] = self._pack(output)
+        return found
+
+    def exact(self) -> Any:
+        """The raw network in float64 if its integral along a line has a closed form, else None."""
+        if self._exact is None:
+            found = None
+            if self.head == "raw" and len(self.layers) in (2, 3):
+                found = _core.dense(self._described(self.layers, np.float64), HEADS["raw"], True, True)
+            self._exact = (found if found is not None and _core.exact_applies(found) else None,)
+        return self._exact[0]
+
+    def _pack(self, output: str) -> tuple[Any, int]:
+        layers, head = self.layers, self.head
+        if output == "sigmoid":
+            layers = [*layers, Layer(None, None, "sigmoid")]
+        elif output != "raw":
+            head = output
+        if output != "raw" and self.head != "raw":
+            raise Unsupported(f'output="{output}" of a model that ends in {self.head}')
+        if output not in ("raw", "sigmoid") and self.classes < 2:
+            raise Unsupported(f'output="{output}" of one class')
+        network = _core.dense(self._described(layers, self.dtype), HEADS[head], self.dtype == np.float64)
+        return network, _core.dense_rows(network)
+
+    def _described(self, layers: Sequence[Layer], dtype: Any) -> tuple[Any, ...]:
+        """Layers as `_core.dense` wants them."""
+        described, width = [], self.features
+        for layer in layers:
+            out = width if layer.weight is None else int(layer.weight.shape[0])
+            weight = None if layer.weight is None else layer.weight.astype(dtype, copy=False)
+            bias = None if layer.bias is None else layer.bias.astype(dtype, copy=False)
+            described.append((width, out, weight, bias, ACTIVATIONS[layer.activation], float(layer.a), float(layer.b)))
+            width = out
+        return tuple(described)
+
+
+class DenseModel:
+    """A chain of dense layers, h = act(W h + b), run natively on the CPU; torch is not needed.
+
+    Parameters
+    ----------
+    weights : sequence of arrays (out, in)
+        One a layer, float32 or float64, the same in all; copied.
+    biases : sequence of arrays (out,) or None, optional
+        Default: no biases.
+    activations : str or sequence of str
+        One for all layers but the last, or one a layer: "identity", "relu", "leaky_relu" (slope 0.01), "elu" (alpha 1),
+        "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus" (beta 1).
+
+    Notes
+    -----
+    Every gradient method takes it in place of a model; inputs are (B, features) or flatten to it. Torch modules that
+    are such chains are recognised and run in the same way without this class, see ``engine=``.
+
+    Examples
+    --------
+    >>> import numpy as np, fastattr as fa
+    >>> w, v = np.array([[1.0, -2.0], [3.0, 1.0]]), np.array([[1.0, -1.0]])
+    >>> model = fa.DenseModel([w, v], activations="relu")
+    >>> fa.IntegratedGradients(model, steps=20)(np.array([[3.0, 1.0]]), target=0).values
+    array([[-6., -3.]])
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Any],
+        biases: Sequence[Any] | None = None,
+        activations: str | Sequence[str] = "relu",
+    ) -> None:
+        matrices = [np.array(w, order="C") for w in weights]
+        count = len(matrices)
+        vectors: list[Any] = [None] * count if biases is None else list(biases)
+        names = [activations] * (count - 1) + ["identity"] if isinstance(activations, str) else list(activations)
+        if count == 0 or len(vectors) != count or len(names) != count:
+            raise ValueError(
+                f"weights, biases, activations: expected as many of each, got {count}, {len(vectors)}, {len(names)}"
+            )
+        dtype = matrices[0].dtype
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"weights[0]: expected float32 or float64, got {dtype}")
+        layers = []
+        for i, (w, b, name) in enumerate(zip(matrices, vectors, names, strict=True)):
+            before = matrices[i - 1].shape[0] if i else None
+            if w.ndim != 2 or w.dtype != dtype or (i and w.shape[1] != before):
+                raise ValueError(
+                    f"weights[{i}]: expected {dtype} of shape (out, {before or 'in'}), got {w.dtype} {w.shape}"
+                )
+            bias = None if b is None else np.array(b, order="C")
+            if bias is not None and (bias.shape != w.shape[:1] or bias.dtype != dtype):
+                raise ValueError(f"biases[{i}]: expected {dtype} of shape {w.shape[:1]}, got {bias.dtype} {bias.shape}")
+            if name not in ACTIVATIONS:
+                raise ValueError(f"activations[{i}]: expected one of {tuple(ACTIVATIONS)}, got {name!r}")
+            layers.append(Layer(w, bias, name, *DEFAULTS.get(name, (0.0, 0.0))))
+        self.network = Network(layers)
+
+    @classmethod
+    def from_torch(cls, module: Any) -> DenseModel:
+        """A copy of a torch module that is a chain of dense layers; later changes of the module do not reach it.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            In evaluation mode: Linear, an activation, Flatten, Dropout, BatchNorm1d, Softmax or LogSoftmax at the end,
+            nested in Sequential or called by a forward that torch.fx can trace.
+
+        Raises
+        ------
+        ValueError
+            Saying what in the module is not such a chain.
+        """
+        from .chain import network_of
+
+        found = cls.__new__(cls)
+        try:
+            found.network = network_of(module).copy()
+        except Unsupported as reason:
+            raise ValueError(
+                f"module: expected a chain of dense layers, got {type(module).__name__}: {reason}"
+            ) from None
+        return found
+
+
+class DenseAdapter:
+    """A `DenseModel` under an ``output=``."""
+
+    def __init__(self, model: DenseModel, output: str) -> None:
+        self.network = model.network
+        self.output = output
+
+    def open(self, problem: Problem, progress: Any) -> DenseSession:
+        """The model bound to one problem."""
+        check_call(self.network, problem)
+        return DenseSession(self.network, self.output, problem, progress)
+
+
+class DenseSession:
+    """One call of a native network: the buffers that the engine fills, and the network it asks."""
+
+    sees_examples = False
+
+    def __init__(self, network: Network, output: str, problem: Problem, progress: Any) -> None:
+        self.name = "dense"
+        self.problem = self._problem = problem
+        self.output_shape = (network.classes,)
+        self._layers = sum(layer.weight is not None for layer in network.layers)
+        self._progress = progress
+        self.evaluate, self._rows = network.packed(output)
+        self._network, self._output = network, output
+
+    def __enter__(self) -> DenseSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was touched that would have to be put back."""
+
+    def choose_rows(self) -> int:
+        """Rows a chunk, so that points and gradients stay in the caches."""
+        return self._rows
+
+    def refresh(self) -> bool:
+        """Nothing is remembered but the weights, which are those of this call."""
+        return False
+
+    def bind(self, rows: int, *, versus: bool = False, predict: bool = False) -> None:
+        """Allocate the buffers for chunks of at most ``rows`` rows."""
+        kit = self._problem.kit
+        x = self._problem.inputs[0]
+        self.points = (kit.empty((rows, *x.shape[1:]), dtype_name(x)),)
+        self.index = kit.empty((rows,), "int64")
+        self.scalars = kit.empty((2 * rows,), "int64")
+
+    def exact(self) -> Any:
+        """The network for `_core.exact`, or None where this call's integral has no closed form."""
+        return self._network.exact() if self._output == "raw" else None
+
+    def predicted(self) -> NDArray[np.int64]:
+        """(B,) the classes with the largest output at the inputs."""
+        x = self._problem.inputs[0]
+        scalars, values = np.full((len(x), 2), -1, np.int64), np.empty(len(x), self._network.dtype)
+        return _core.dense_evaluate(self.evaluate, (x,), (scalars,), (values,), None)
+
+    def call(self, rows: int, gradients: bool, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
+        """The same evaluation, for those who stand between engine and model: the buffers hold ``rows`` rows."""
+        kit, points = self._problem.kit, self.points[0][:rows]
+        values, slopes = kit.empty((rows,), dtype_name(points)), None
+        if gradients:
+            slopes = kit.empty(tuple(points.shape), dtype_name(points))
+        gradient = None if slopes is None else (slopes,)
+        predicted = _core.dense_evaluate(self.evaluate, (points,), (self.scalars[: 2 * rows],), (values,), gradient)
+        return values, None if gradients else predicted, (slopes,) if gradients else ()
+
+    def remember_rows(self, rows: int) -> None:
+        """The buffers are small; nothing is remembered between calls."""
+
+    def finish(self) -> None:
+        """All examples are done: the loop reports nothing on its way, since it never comes back to Python."""
+        self._progress.advance(self._problem.examples, self._problem.examples)
+
+    def describe(self, rows: int) -> str:
+        """What ran."""
+        return f"native dense ({self._layers} layers, cpu, {rows} rows)"
+
+
+def check_call(network: Network, problem: Problem) -> None:
+    """Raise unless ``network`` takes the inputs of ``problem``."""
+    if problem.args or problem.kwargs:
+        raise Unsupported("args, kwargs: a dense network takes none")
+    if len(problem.members) != 1 or not problem.attributed or problem.form is dict:
+        raise Unsupported("inputs: a dense network takes one floating array")
+    x = problem.inputs[0]
+    if is_torch(x) and x.device.type != "cpu":
+        raise Unsupported(f"inputs: the native engine computes on the CPU, got {x.device}")
+    if dtype_name(x) != network.dtype_name:
+        raise Unsupported(f"inputs: expected {network.dtype} like the weights, got {dtype_name(x)}")
+    shape = x.shape
+    if math.prod(shape[1:]) != network.features or len(shape) < 2 or (len(shape) > 2 and not network.flattens):
+        raise Unsupported(f"inputs: expected shape (B, {network.features}), got {tuple(shape)}")
