@@ -26,7 +26,8 @@ static int64_t stride_of(const fa_dense *net, int64_t out)
     return stride * (int64_t)item_of(net) % 4096 == 0 ? stride + width : stride;
 }
 
-static int fill_layer(fa_dense *net, fa_layer *layer, const fa_layer_spec *spec, int last)
+static int fill_layer(fa_dense *net, fa_layer *layer, const fa_layer_spec *spec, int last,
+                      int whole)
 {
     const fa_dense_ops *ops = net->ops;
     const int64_t in = spec->in, out = spec->out;
@@ -46,7 +47,7 @@ static int fill_layer(fa_dense *net, fa_layer *layer, const fa_layer_spec *spec,
     ops->pack(layer->forward, spec->weight, 1, in, out, in);
     ops->pack(layer->backward, spec->weight, in, 1, in, out);
     if (spec->bias != NULL) memcpy(layer->bias, spec->bias, (size_t)out * item);
-    if (!last) return 0;
+    if (!last && !whole) return 0;
     void *const weight = allocate(in * out, item);
     if (weight == NULL) return -1;
     layer->weight = memcpy(weight, spec->weight, (size_t)(in * out) * item);
@@ -54,7 +55,7 @@ static int fill_layer(fa_dense *net, fa_layer *layer, const fa_layer_spec *spec,
 }
 
 fa_status fa_dense_new(fa_dense **out, fa_dtype dtype, const fa_layer_spec *specs, int64_t count,
-                       fa_head head, fa_error *error)
+                       fa_head head, int whole, fa_error *error)
 {
     fa_dense *net = calloc(1, sizeof(*net));
     *out = NULL;
@@ -63,7 +64,7 @@ fa_status fa_dense_new(fa_dense **out, fa_dtype dtype, const fa_layer_spec *spec
     net->layers = calloc((size_t)count, sizeof(*net->layers));
     int failed = net->layers == NULL;
     for (int64_t l = 0; l < count && !failed; l++) {
-        failed = fill_layer(net, &net->layers[l], &specs[l], l == count - 1) < 0;
+        failed = fill_layer(net, &net->layers[l], &specs[l], l == count - 1, whole) < 0;
         if (net->layers[l].stride > net->widest) net->widest = net->layers[l].stride;
         net->flops += 4.0 * (double)specs[l].in * (double)specs[l].out;
     }

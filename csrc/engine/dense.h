@@ -21,7 +21,7 @@ typedef struct {
     int64_t in, out, stride;  /* stride: out in whole vectors                            */
     void *forward, *backward; /* packed weights; NULL without weights                    */
     void *bias;               /* (stride)                                                */
-    const void *weight;       /* (out, in): the last layer's alone, others are packed     */
+    const void *weight;       /* (out, in), of the last layer; of all if `whole`          */
     fa_activate activate;
 } fa_layer;
 
@@ -35,9 +35,10 @@ typedef struct {
     fa_layer *layers;
 } fa_dense;
 
-/* Copies what it needs. `specs` are consistent: each layer takes what the one before gives. */
+/* Copies what it needs; `whole`: all weights as they are, too, for exact.c. `specs` are consistent:
+ * each layer takes what the one before gives. */
 fa_status fa_dense_new(fa_dense **out, fa_dtype dtype, const fa_layer_spec *specs, int64_t count,
-                       fa_head head, fa_error *error);
+                       fa_head head, int whole, fa_error *error);
 void fa_dense_free(fa_dense *net);
 
 /* Rows of a chunk whose points and gradients stay in the caches. */

@@ -86,13 +86,14 @@ PyObject *fa_py_dense(PyObject *module, PyObject *args)
 {
     const fa_state *state = PyModule_GetState(module);
     PyObject *items, *result = NULL;
-    int head, wide;
+    int head, wide, whole = 0;
     fa_error error;
     fa_dense *network = NULL;
     layer *layers = NULL;
     fa_layer_spec *specs = NULL;
     Py_ssize_t count = 0;
-    if (!PyArg_ParseTuple(args, "O!ip:dense", &PyTuple_Type, &items, &head, &wide)) return NULL;
+    if (!PyArg_ParseTuple(args, "O!ip|p:dense", &PyTuple_Type, &items, &head, &wide, &whole))
+        return NULL;
     count = PyTuple_GET_SIZE(items);
     if (count < 1 || count > FA_MOST_LAYERS || head < FA_RAW || head > FA_LOG_SOFTMAX) {
         return PyErr_Format(PyExc_ValueError, "layers: expected 1 to %d", FA_MOST_LAYERS);
@@ -110,7 +111,7 @@ PyObject *fa_py_dense(PyObject *module, PyObject *args)
         specs[l] = layers[l].spec;
     }
     const fa_status status =
-        fa_dense_new(&network, dtype, specs, (int64_t)count, (fa_head)head, &error);
+        fa_dense_new(&network, dtype, specs, (int64_t)count, (fa_head)head, whole, &error);
     if (status != FA_OK) {
         fa_raise(state, status, &error);
         goto done;

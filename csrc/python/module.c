@@ -80,14 +80,19 @@ static PyMethodDef methods[] = {
     {"drawn_references", fa_py_drawn_references, METH_VARARGS,
      PyDoc_STR("drawn_references(ids, draws, seed, references) -> (B, draws) int64")},
     {"dense", fa_py_dense, METH_VARARGS,
-     PyDoc_STR(
-         "dense(layers, head, wide) -> a network to be passed as `evaluate`; layers are tuples "
-         "(in, out, weight or None, bias or None, activation, a, b), see csrc/cpu/dense.h")},
+     PyDoc_STR("dense(layers, head, wide, whole=False) -> a network to be passed as `evaluate`; "
+               "layers are tuples "
+               "(in, out, weight or None, bias or None, activation, a, b), see csrc/cpu/dense.h")},
     {"dense_rows", fa_py_dense_rows, METH_O,
      PyDoc_STR("dense_rows(network) -> rows of a chunk that stay in the caches")},
     {"dense_evaluate", fa_py_dense_evaluate, METH_VARARGS,
      PyDoc_STR("dense_evaluate(network, (points,), (scalars,), (values,), (gradients,) or None) -> "
                "predicted classes, where a scalar asked for them")},
+    {"exact", fa_py_exact, METH_VARARGS,
+     PyDoc_STR("exact(network, (inputs,), (bases,), (target,), (values,), multiply) -> (output, "
+               "base_output, sums); see csrc/engine/exact.h")},
+    {"exact_applies", fa_py_exact_applies, METH_O,
+     PyDoc_STR("exact_applies(network) -> bool; whether its integral has a closed form")},
     {"checksum", fa_py_checksum, METH_O,
      PyDoc_STR("checksum(arrays) -> int; of the contents, see csrc/checksum.h")},
     {"gemm", FA_KEYWORDS(fa_py_gemm),

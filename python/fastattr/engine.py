@@ -33,6 +33,8 @@ class Plan:
     adaptive: bool = False
     tolerance: float = 0.01
     absolute: bool = False
+    exact: str = "no"
+    """In closed form: "no", "may" or "must"."""
 
 
 def explain(
@@ -53,6 +55,14 @@ def explain(
 
 def _explain(session: Any, problem: Problem, plan: Plan, target: Any, versus: Any, rows: int | str) -> dict[str, Any]:
     table, predict = target_table(session, target, versus, problem.examples)
+    if plan.exact != "no":
+        from .exact import REASON, integrate_exactly
+
+        known = integrate_exactly(session, problem, table, predict, plan.multiply, plan.tolerance)
+        if known is not None:
+            return known | {"target": _exact_target(target, table, predict, versus, session, problem.kit)}
+        if plan.exact == "must":
+            raise ValueError(REASON)
     device_table = problem.kit.table(table)
     found = integrate(session, problem, plan, device_table, predict, versus is not None, rows)
     chosen = reported_target(target, device_table, predict, versus, table, session.output_shape, problem.kit)
@@ -212,6 +222,10 @@ def reported_target(
     if target is None or (shape is not None and len(shape) > 1):
         return target
     return kit.report(np.ascontiguousarray(table[:, 0]))
+
+
+def _exact_target(target: Any, table: NDArray[np.int64], predict: bool, versus: Any, session: Any, kit: Any) -> Any:
+    return reported_target(target, kit.table(table), predict, versus, table, session.output_shape, kit)
 
 
 def warn_of(outcome: NDArray[np.uint8]) -> None:

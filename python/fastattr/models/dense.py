@@ -70,6 +70,7 @@ class Network:
         self.features = int(weights[0].shape[1])
         self.classes = int(weights[-1].shape[0])
         self._packed: dict[str, tuple[Any, int]] = {}
+        self._exact: tuple[Any] | None = None
 
     def copy(self) -> Network:
         """The same with weights of its own."""
@@ -89,6 +90,15 @@ class Network:
             found = self._packed[output] = self._pack(output)
         return found
 
+    def exact(self) -> Any:
+        """The raw network in float64 if its integral along a line has a closed form, else None."""
+        if self._exact is None:
+            found = None
+            if self.head == "raw" and len(self.layers) in (2, 3):
+                found = _core.dense(self._described(self.layers, np.float64), HEADS["raw"], True, True)
+            self._exact = (found if found is not None and _core.exact_applies(found) else None,)
+        return self._exact[0]
+
     def _pack(self, output: str) -> tuple[Any, int]:
         layers, head = self.layers, self.head
         if output == "sigmoid":
@@ -99,14 +109,19 @@ class Network:
             raise Unsupported(f'output="{output}" of a model that ends in {self.head}')
         if output not in ("raw", "sigmoid") and self.classes < 2:
             raise Unsupported(f'output="{output}" of one class')
+        network = _core.dense(self._described(layers, self.dtype), HEADS[head], self.dtype == np.float64)
+        return network, _core.dense_rows(network)
+
+    def _described(self, layers: Sequence[Layer], dtype: Any) -> tuple[Any, ...]:
+        """Layers as `_core.dense` wants them."""
         described, width = [], self.features
         for layer in layers:
             out = width if layer.weight is None else int(layer.weight.shape[0])
-            kind = ACTIVATIONS[layer.activation]
-            described.append((width, out, layer.weight, layer.bias, kind, float(layer.a), float(layer.b)))
+            weight = None if layer.weight is None else layer.weight.astype(dtype, copy=False)
+            bias = None if layer.bias is None else layer.bias.astype(dtype, copy=False)
+            described.append((width, out, weight, bias, ACTIVATIONS[layer.activation], float(layer.a), float(layer.b)))
             width = out
-        network = _core.dense(tuple(described), HEADS[head], self.dtype == np.float64)
-        return network, _core.dense_rows(network)
+        return tuple(described)
 
 
 class DenseModel:
@@ -220,6 +235,7 @@ class DenseSession:
         self._layers = sum(layer.weight is not None for layer in network.layers)
         self._progress = progress
         self.evaluate, self._rows = network.packed(output)
+        self._network, self._output = network, output
 
     def __enter__(self) -> DenseSession:
         return self
@@ -242,6 +258,16 @@ class DenseSession:
         self.points = (kit.empty((rows, *x.shape[1:]), dtype_name(x)),)
         self.index = kit.empty((rows,), "int64")
         self.scalars = kit.empty((2 * rows,), "int64")
+
+    def exact(self) -> Any:
+        """The network for `_core.exact`, or None where this call's integral has no closed form."""
+        return self._network.exact() if self._output == "raw" else None
+
+    def predicted(self) -> NDArray[np.int64]:
+        """(B,) the classes with the largest output at the inputs."""
+        x = self._problem.inputs[0]
+        scalars, values = np.full((len(x), 2), -1, np.int64), np.empty(len(x), self._network.dtype)
+        return _core.dense_evaluate(self.evaluate, (x,), (scalars,), (values,), None)
 
     def call(self, rows: int, gradients: bool, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
         """The same evaluation, for those who stand between engine and model: the buffers hold ``rows`` rows."""

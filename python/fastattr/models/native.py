@@ -18,7 +18,7 @@ from .output import Output
 from .state import ModuleState
 from .torch import TorchModel
 
-CLOSE = {"float32": 1e-4, "float64": 1e-9}
+CLOSE = {"float32": 1e-3, "float64": 1e-8}
 """Largest difference from torch's values and gradients, as a share of the largest, at the first use."""
 MOST_CLASSES = 8  # that a forward of its own is compared in at each call
 _GLOBAL = tuple(
