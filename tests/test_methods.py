@@ -157,7 +157,6 @@ def test_signatures_show_the_common_options(method: Any) -> None:
     [
         ({"engine": "native", "output_key": 0}, ValueError, 'engine: expected a model that runs natively for "native"'),
         ({"engine": "fast"}, ValueError, "engine: expected"),
-        ({"optimize": True}, NotImplementedError, "optimize="),
         ({"layer": nn.Sequential()}, ValueError, "layer: expected a module of the model"),
         ({"layer_call": 0}, ValueError, "layer: expected a module for layer_input= and layer_call="),
         ({"differentiable": True}, NotImplementedError, "differentiable="),

@@ -17,6 +17,7 @@ from ..baselines.resolve import draws_of
 from ..engine import Plan, explain
 from ..layers import at_layer
 from ..models import adapt
+from ..optimizing import on_copy
 from ..problem import Problem, normalise
 from ..progress import Progress
 
@@ -41,6 +42,10 @@ class GradientMethod:
         evaluation mode, without hooks, that are chains of Linear, activations, Flatten, Dropout, BatchNorm1d and a
         softmax at the end; a ValueError says what in another model is not. "callback": by autograd. "auto": native
         where it can be. What ran is in ``engine`` of the result.
+    optimize : bool
+        Explain a copy of the module with batch normalisation folded into the layers before it and channels last. The
+        copy is kept while the parameters stay the same, and compared with the module at every call: where it computes
+        something else, ValueError. The module itself is left alone.
     layer : torch.nn.Module or str, optional
         Attribute the output of this submodule of the model (or of the one with this dotted name) in place of the
         inputs: embeddings of token ids, above all. Inputs may then be integers, values have the layer's shape, and the
@@ -59,6 +64,7 @@ class GradientMethod:
 
     uses_baseline: bool = False
     """Whether ``baseline=`` means anything to the method."""
+    _note = ""
 
     def __init__(
         self,
@@ -159,8 +165,10 @@ class GradientMethod:
                 found = average(self, inputs, target, versus, baseline, args, kwargs, ids, draws, progress)
             else:
                 problem = normalise(inputs, baseline, args, kwargs, versus, ids, through=through)
+                if self.optimize:
+                    method = on_copy(method, problem)
                 if through:
-                    method, problem = at_layer(self, problem)
+                    method, problem = at_layer(method, problem)
                 found = method._run(problem, target, versus, ids, progress)
         return Attribution(**found, inputs=inputs, method=type(self).__name__, seconds=time.perf_counter() - started)
 
@@ -169,7 +177,11 @@ class GradientMethod:
         return explain(self._adapter(), problem, self._plan(), target, versus, self.rows, progress)
 
     def _adapter(self) -> Any:
-        return adapt(self.model, self.output, self.output_axis, self.output_key, self.engine)
+        return adapt(self.model, self.output, self.output_axis, self.output_key, self.engine, self._note)
+
+    def _explain_copy(self, model: Any, note: str) -> None:
+        """Explain ``model``, which computes the same, and say so in ``engine``."""
+        self.model, self.optimize, self._note = model, False, note
 
     def _enter(self, part: Any, lower: Any) -> None:
         """Explain ``part``, from the layer on; methods take what they hold in units of the inputs through ``lower``."""
@@ -185,9 +197,10 @@ class GradientMethod:
             raise ValueError(f"output: expected one of {OUTPUTS}, got {self.output!r}")
         if self.engine not in ("auto", "callback", "native"):
             raise ValueError(f'engine: expected "auto", "callback" or "native", got {self.engine!r}')
-        for name in ("optimize", "differentiable"):
-            if getattr(self, name) not in (False, None):
-                raise NotImplementedError(f"{name}= is not available yet")
+        if not isinstance(self.optimize, bool):
+            raise TypeError(f"optimize: expected True or False, got {self.optimize!r}")
+        if self.differentiable not in (False, None):
+            raise NotImplementedError("differentiable= is not available yet")
         self._check_layer()
         if not isinstance(self.rows, str) and is_count(self.rows):
             return

@@ -106,6 +106,11 @@ class SmoothGrad(GradientMethod):
         self.method = copy.copy(self.method)
         self.method._enter(part, lower)
 
+    def _explain_copy(self, model: Any, note: str) -> None:
+        super()._explain_copy(model, note)
+        self.method = copy.copy(self.method)
+        self.method._explain_copy(model, note)
+
     def _check_options(self) -> None:
         super()._check_options()
         check_samples(self.samples, self.seed)

@@ -9,8 +9,11 @@ from .dense import DenseAdapter, DenseModel
 from .function import FunctionModel
 
 
-def adapt(model: Any, output: str, output_axis: int, output_key: Any, engine: str = "auto") -> Any:
-    """The adapter for ``model``: native where it can be, else torch autograd or a `FunctionModel`'s own function."""
+def adapt(model: Any, output: str, output_axis: int, output_key: Any, engine: str = "auto", note: str = "") -> Any:
+    """The adapter for ``model``: native where it can be, else torch autograd or a `FunctionModel`'s own function.
+
+    ``note``: what a module was made of, for `Attribution.engine`; such a one goes through autograd.
+    """
     if isinstance(model, DenseModel):
         if engine == "callback":
             raise ValueError('engine: expected "auto" or "native" for a DenseModel, got "callback"')
@@ -25,13 +28,13 @@ def adapt(model: Any, output: str, output_axis: int, output_key: Any, engine: st
         return model
     if not callable(model):
         raise TypeError(f"model: expected a torch module, a callable or a FunctionModel, got {type(model).__name__}")
-    if engine != "callback" and _is_module(model):
+    if (engine == "native" or (engine == "auto" and not note)) and _is_module(model):
         from .native import NativeOrTorch
 
         return NativeOrTorch(model, output, output_axis, output_key, engine)
     from .torch import TorchModel
 
-    return TorchModel(model, output, output_axis, output_key)
+    return TorchModel(model, output, output_axis, output_key, note)
 
 
 def _is_module(model: Any) -> bool:

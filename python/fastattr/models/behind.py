@@ -13,9 +13,8 @@ from .. import _core
 from ..arrays import dtype_name
 from ..problem import Problem
 from .arguments import as_tensor
+from .close import close
 from .structure import Prefix, find_prefix, forget_prefix
-
-_CLOSE = {torch.float32: 1e-4, torch.float64: 1e-11}
 
 
 class Behind:
@@ -127,30 +126,12 @@ def agrees(prefix: Prefix, function: Any, behind: Behind, x: Tensor, base: Tenso
     if prefix.checked and not prefix.traced:
         return True
     z = behind.input
-    if not _close(prefix.rest(z[:1]), function(x)):
+    if not close(prefix.rest(z[:1]), function(x)):
         return False
     if prefix.checked:
         return True
     images = prefix.run(torch.cat([base + (x - base) / 2, x, base]))
-    if len(images) != 3 or not _close(images[0], (images[1] + images[2]) / 2):
+    if len(images) != 3 or not close(images[0], (images[1] + images[2]) / 2):
         return False
-    prefix.checked = _close(images[1], z[0]) and _close(images[2], behind.base[0])
+    prefix.checked = close(images[1], z[0]) and close(images[2], behind.base[0])
     return prefix.checked
-
-
-def _close(got: Any, wanted: Any) -> bool:
-    """Equal up to rounding: tensors, or outputs that hold tensors."""
-    if isinstance(got, Tensor) and isinstance(wanted, Tensor):
-        if got.shape != wanted.shape or got.dtype != wanted.dtype:
-            return False
-        if not got.is_floating_point() or got.numel() == 0:
-            return torch.equal(got, wanted)
-        bound = _CLOSE.get(got.dtype, 0.0) * float(wanted.abs().max())
-        return float((got - wanted).abs().max()) <= bound
-    if isinstance(got, dict):
-        same = isinstance(wanted, dict) and list(got) == list(wanted)
-        return same and all(_close(got[key], wanted[key]) for key in got)
-    if isinstance(got, (tuple, list)):
-        same = isinstance(wanted, (tuple, list)) and len(got) == len(wanted)
-        return same and all(_close(a, b) for a, b in zip(got, wanted, strict=True))
-    return type(got) is type(wanted)

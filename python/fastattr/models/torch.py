@@ -32,11 +32,15 @@ class TorchModel:
     ``output``, ``output_axis`` and ``output_key`` as documented in `fastattr.methods.base.GradientMethod`.
     """
 
-    def __init__(self, model: Callable[..., Any], output: str, output_axis: int, output_key: Any) -> None:
+    def __init__(
+        self, model: Callable[..., Any], output: str, output_axis: int, output_key: Any, note: str = ""
+    ) -> None:
         self.model = model
         self.part = model if isinstance(model, Part) else None
         self.module = self.part.module if self.part is not None else module_of(model)
         self.output = (output, output_axis, output_key)
+        notes = ("torch", note, "" if self.part is None else self.part.note)
+        self.name = ", ".join(part for part in notes if part)
 
     @contextmanager
     def open(self, problem: Problem, progress: Any) -> Iterator[TorchSession]:
@@ -73,7 +77,7 @@ class TorchSession:
     def __init__(
         self, model: TorchModel, problem: Problem, device: torch.device, progress: Any, function: Callable[..., Any]
     ) -> None:
-        self.name = "torch" if model.part is None else f"torch, {model.part.note}"
+        self.name = model.name
         self._function = function
         self._module = model.module
         self._output = Output(*model.output)
