@@ -11,7 +11,6 @@ from .engine import target_table
 from .methods.agi import check_ascent
 from .methods.base import check_samples
 from .methods.saliency import Saliency
-from .models import adapt
 from .models.function import FunctionModel
 from .problem import Outgrown, normalise
 from .progress import Progress
@@ -162,7 +161,7 @@ def _restored(problem: Any, found: Ascended) -> Any:
 def _walk(
     method: Any, problem: Any, plan: Ascent, target: Any, towards: Any, start: list[Any] | None, progress: Progress
 ) -> Ascended:
-    adapter = adapt(method.model, method.output, method.output_axis, method.output_key, "callback")
+    adapter = method._autograd()
     for attempt in (0, 1):
         try:
             with adapter.open(problem, progress) as session:

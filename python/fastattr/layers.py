@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import dtype_name, is_torch
-from .models import adapt
 from .problem import Problem, polyline_vertices, reference_arrays
 
 
@@ -42,7 +41,7 @@ class _Lowered:
     """The lower part of a method's model, and what of the method's options goes through it."""
 
     def __init__(self, method: Any, problem: Problem) -> None:
-        adapter = adapt(method.model, method.output, method.output_axis, method.output_key, "callback")
+        adapter = method._autograd()
         self.module: Any = getattr(adapter, "module", None)
         if self.module is None:
             raise TypeError(f"layer: expected with a torch module, got {type(method.model).__name__}")

@@ -10,7 +10,7 @@ from .problem import Problem
 
 def on_copy(method: Any, problem: Problem) -> Any:
     """``method`` with the optimised copy of its model."""
-    adapter = method._adapter()
+    adapter = method._autograd()
     module = getattr(adapter, "module", None)
     if module is None or module is not method.model:
         raise TypeError(f"optimize: expected with a torch module, got {type(method.model).__name__}")

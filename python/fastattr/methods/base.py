@@ -179,6 +179,10 @@ class GradientMethod:
     def _adapter(self) -> Any:
         return adapt(self.model, self.output, self.output_axis, self.output_key, self.engine, self._note)
 
+    def _autograd(self) -> Any:
+        """The adapter through autograd, for those that ask a model for more than the native one gives."""
+        return adapt(self.model, self.output, self.output_axis, self.output_key, "callback", self._note)
+
     def _explain_copy(self, model: Any, note: str) -> None:
         """Explain ``model``, which computes the same, and say so in ``engine``."""
         self.model, self.optimize, self._note = model, False, note
