@@ -133,10 +133,10 @@ BITS = ("plain", "left", "midpoint", "local", "l2", "untargeted", "clamp", "midp
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", BITS)
 def test_chunks_and_threads_change_no_bit(name: str, dtype: Any) -> None:
-    options = OPTIONS[name]
+    options = {"max_steps": 7} | OPTIONS[name]
     x = boxed(X, options).astype(dtype)
     wanted = picture(method(MODEL, rows=10**6, **options)(x, TARGET))
-    for rows, threads in ((1, 1), (2, 2), (3, 1), (7, 3), ("auto", 0)):
+    for rows, threads in ((1, 1), (3, 2), (7, 3), ("auto", 0)):
         fa.set_num_threads(threads)
         assert picture(method(MODEL, rows=rows, **options)(x, TARGET)) == wanted
     fa.set_num_threads(0)
@@ -145,7 +145,7 @@ def test_chunks_and_threads_change_no_bit(name: str, dtype: Any) -> None:
 @pytest.mark.parametrize("link", [kinked, None], ids=["kinked", "smooth"])
 @pytest.mark.parametrize("name", BITS)
 def test_neighbours_change_no_bit(name: str, link: Any) -> None:
-    options, model = OPTIONS[name], Classes(K, link) if link else MODEL
+    options, model = {"max_steps": 7} | OPTIONS[name], Classes(K, link) if link else MODEL
     x = boxed(X, options)
     target = model.predicted(x)
     wrong = others(target, K)
@@ -159,25 +159,22 @@ def test_neighbours_change_no_bit(name: str, link: Any) -> None:
             np.testing.assert_array_equal(getattr(whole.paths, field)[e], getattr(one.paths, field)[0])
 
 
-@pytest.mark.parametrize("slots", [1, 2, 5, 7, 11, 24])
-@pytest.mark.parametrize("name", BITS)
+@pytest.mark.parametrize("slots", [1, 3, 7, 11])
+@pytest.mark.parametrize("name", ["plain", "midpoint", "local", "l2", "untargeted"])
 def test_waves_change_no_bit(name: str, slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many paths at a time: parts of an example's, one example's, several examples'."""
-    options = OPTIONS[name]
-    x = boxed(X, options)
-    whole, each = ((method(MODEL, rows=r, end_points=True, **options)(x, TARGET)) for r in (10**6, 1))
-    monkeypatch.setattr(ascending, "_slots", lambda *_: min(slots, whole.paths.classes.size))
-    for rows in (1, 3):
-        att = method(MODEL, rows=rows, end_points=True, **options)(x, TARGET)
-        paths = [np.ascontiguousarray(getattr(att.paths, f)).tobytes() for f in PATHS[:-1]]
-        assert paths == [np.ascontiguousarray(getattr(whole.paths, f)).tobytes() for f in PATHS[:-1]]
-        for field in ("values", "gap", "output", "converged"):
-            np.testing.assert_array_equal(getattr(att, field), getattr(whole, field))
-        np.testing.assert_array_equal(att.paths.end_points, each.paths.end_points)
-        if slots >= K - 1:  # fewer ask for the first evaluation of an example more than once
-            np.testing.assert_array_equal(att.paths.forward_units, whole.paths.forward_units)
-        kept = method(MODEL, rows=rows, reduce="none", **{k: v for k, v in options.items() if k != "reduce"})
-        np.testing.assert_allclose(kept(x, TARGET).values.sum(1), whole.values, rtol=1e-9, atol=1e-12)
+    options = OPTIONS[name] | {"max_steps": 7, "end_points": True}
+    whole = method(MODEL, **options)(X, TARGET)
+    slots = min(slots, whole.paths.classes.size)
+    monkeypatch.setattr(ascending, "_slots", lambda *_: slots)
+    att = method(MODEL, rows=3, **options)(X, TARGET)
+    fields = PATHS if slots >= whole.paths.classes.shape[1] else PATHS[:-1]  # else x is evaluated again for the others
+    for field in (*fields, "end_points"):
+        np.testing.assert_array_equal(getattr(att.paths, field), getattr(whole.paths, field))
+    for field in ("values", "gap", "output", "converged"):
+        np.testing.assert_array_equal(getattr(att, field), getattr(whole, field))
+    kept, each = (method(MODEL, reduce="none", **options, rows=r)(X, TARGET) for r in (3, 10**6))
+    np.testing.assert_array_equal(kept.values, each.values)
 
 
 def test_the_order_of_a_list_changes_no_bit() -> None:
@@ -195,7 +192,7 @@ def test_the_order_of_a_list_changes_no_bit() -> None:
 @pytest.mark.parametrize("name", BITS)
 def test_each_class_alone_gives_the_same_bits(name: str) -> None:
     """No path notices how many others are still on their way."""
-    options = OPTIONS[name]
+    options = {"max_steps": 7} | OPTIONS[name]
     x = boxed(X, options)
     every = method(MODEL, reduce="none", **options)(x, TARGET)
     if options.get("direction") == "untargeted":
@@ -213,10 +210,10 @@ def test_more_classes_than_one_pass_holds() -> None:
     target = many.predicted(X)
     wrong = others(target, 25)
     recorder = Recorder(many)
-    att = method(recorder, wrong, max_steps=4)(X, target)
+    att = method(recorder, wrong, max_steps=2)(X, target)
     definition = many.classifier()
     for e in range(B):
-        want, _, units = reference_agi.agi(definition, X[e], int(target[e]), wrong[e], max_steps=4)
+        want, _, units = reference_agi.agi(definition, X[e], int(target[e]), wrong[e], max_steps=2)
         np.testing.assert_allclose(att.values[e], want, rtol=1e-10, atol=1e-12)
         assert att.paths.forward_units[e] == units
     assert recorder.rows == B + att.paths.steps.sum()
@@ -290,7 +287,7 @@ def test_nan_in_one_path_stays_there(name: str, where: str) -> None:
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_memory_that_runs_out_loses_no_path(most: int, name: str) -> None:
     """At any moment: a function that takes so many rows at most."""
-    options, refused = OPTIONS[name], []
+    options, refused = {"max_steps": 7} | OPTIONS[name], []
 
     def function(points: Any, index: Any, scalars: Any) -> Any:
         if len(index) > most:
