@@ -11,6 +11,8 @@ from ..adversarial_paths import AdversarialPaths
 from ..ascending import BROKEN, REACHED, STALLED, Ascended, Ascent, PathProgress, ascend
 from ..engine import empty_result, target_table, warn_of
 from ..false_classes import SELECTIONS, false_classes
+from ..models import adapt
+from ..models.dense import DenseModel
 from ..models.function import FunctionModel
 from ..problem import Outgrown, Problem
 from ..progress import Progress
@@ -121,7 +123,9 @@ class AGI(GradientMethod):
     def _adapter(self) -> Any:
         if isinstance(self.model, FunctionModel) and self.output == "softmax":
             return self.model  # the default speaks of what torch models return
-        return super()._adapter()
+        if self.engine == "native" or isinstance(self.model, DenseModel):
+            raise NotImplementedError("model, engine: AGI does not run natively; pass a torch module")
+        return adapt(self.model, self.output, self.output_axis, self.output_key)
 
     def _run(self, problem: Problem, target: Any, versus: Any, ids: Any, progress: Progress) -> dict[str, Any]:
         if versus is not None:

@@ -169,7 +169,8 @@ class GradientMethod:
         return explain(self._adapter(), problem, self._plan(), target, versus, self.rows, progress)
 
     def _adapter(self) -> Any:
-        return adapt(self.model, self.output, self.output_axis, self.output_key, self.engine)
+        engine = self.engine if self.layer is None else None  # what runs below the layer is torch's
+        return adapt(self.model, self.output, self.output_axis, self.output_key, engine)
 
     def _enter(self, part: Any, lower: Any) -> None:
         """Explain ``part``, from the layer on; methods take what they hold in units of the inputs through ``lower``."""

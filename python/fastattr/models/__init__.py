@@ -9,8 +9,12 @@ from .dense import DenseAdapter, DenseModel
 from .function import FunctionModel
 
 
-def adapt(model: Any, output: str, output_axis: int, output_key: Any, engine: str = "auto") -> Any:
-    """The adapter for ``model``: native where it can be, else torch autograd or a `FunctionModel`'s own function."""
+def adapt(model: Any, output: str, output_axis: int, output_key: Any, engine: str | None = None) -> Any:
+    """The adapter for ``model``.
+
+    ``engine`` "auto" or "native": what can be runs natively. "callback", or None where only a model's outputs are
+    asked for: torch modules and callables through autograd.
+    """
     if isinstance(model, DenseModel):
         if engine == "callback":
             raise ValueError('engine: expected "auto" or "native" for a DenseModel, got "callback"')
@@ -25,7 +29,7 @@ def adapt(model: Any, output: str, output_axis: int, output_key: Any, engine: st
         return model
     if not callable(model):
         raise TypeError(f"model: expected a torch module, a callable or a FunctionModel, got {type(model).__name__}")
-    if engine != "callback" and _is_module(model):
+    if engine in ("auto", "native") and _is_module(model):
         from .native import NativeOrTorch
 
         return NativeOrTorch(model, output, output_axis, output_key, engine)
