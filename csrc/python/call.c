@@ -215,7 +215,8 @@ int fa_call_run(fa_call *call, fa_chunks *chunks, PyObject *evaluate,
     fa_status status;
     chunks->model = &interface;
     if (network != NULL) {
-        if (fa_native_begin(&native, &interface, network, chunks->points, chunks->inputs) < 0) {
+        if (fa_native_begin(&native, &interface, network, call->pull, chunks->points,
+                            chunks->inputs) < 0) {
             return -1;
         }
         status = fa_stand_in_wait(engine(job, &error), &error);

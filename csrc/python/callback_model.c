@@ -190,17 +190,17 @@ static void release(void *context)
     self->thread = PyEval_SaveThread();
 }
 
-static PyObject *ask_pull(fa_callback_model *self, const int64_t *active, int64_t count,
-                          int64_t level)
+int fa_call_pull(PyObject *function, const int64_t *active, int64_t count, int64_t level)
 {
     npy_intp shape[1] = {count};
     PyObject *examples = PyArray_SimpleNew(1, shape, NPY_INT64);
     PyObject *answer = NULL;
-    if (examples == NULL) return NULL;
+    if (examples == NULL) return -1;
     memcpy(PyArray_DATA((PyArrayObject *)examples), active, (size_t)count * sizeof(int64_t));
-    answer = PyObject_CallFunction(self->pull, "OL", examples, (long long)level);
+    answer = PyObject_CallFunction(function, "OL", examples, (long long)level);
     Py_DECREF(examples);
-    return answer;
+    Py_XDECREF(answer);
+    return answer != NULL ? 0 : -1;
 }
 
 static fa_status pull(void *context, const int64_t *active, int64_t count, int64_t level,
@@ -209,10 +209,9 @@ static fa_status pull(void *context, const int64_t *active, int64_t count, int64
     fa_callback_model *self = context;
     (void)error; /* Python's exception stands */
     PyEval_RestoreThread(self->thread);
-    PyObject *answer = ask_pull(self, active, count, level);
-    Py_XDECREF(answer);
+    const int failed = fa_call_pull(self->pull, active, count, level) < 0;
     self->thread = PyEval_SaveThread();
-    return answer != NULL ? FA_OK : FA_EMODEL;
+    return failed ? FA_EMODEL : FA_OK;
 }
 
 void fa_callback_init(fa_callback_model *self, fa_model *out, const fa_state *state,

@@ -29,6 +29,9 @@ void fa_callback_init(fa_callback_model *self, fa_model *out, const fa_state *st
 void fa_callback_begin(fa_callback_model *self);
 void fa_callback_end(fa_callback_model *self);
 
+/* function(examples, level), holding the GIL: 0, or -1 with an exception. */
+int fa_call_pull(PyObject *function, const int64_t *active, int64_t count, int64_t level);
+
 /* Memory ran out in one of the ways that Python and torch have of saying so. */
 int fa_is_out_of_memory(PyObject *exception);
 

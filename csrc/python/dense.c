@@ -178,6 +178,17 @@ static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *o
 
 static void release(void *self) { (void)self; } /* the answer is the run's until its end */
 
+static fa_status pull(void *context, const int64_t *active, int64_t count, int64_t level,
+                      fa_error *error)
+{
+    fa_native_model *self = context;
+    (void)error; /* Python's exception stands */
+    PyEval_RestoreThread(self->thread);
+    const int failed = fa_call_pull(self->pull, active, count, level) < 0;
+    self->thread = PyEval_SaveThread();
+    return failed ? FA_EMODEL : FA_OK;
+}
+
 static int check_points(const fa_dense *network, const DLTensor *points, int64_t inputs)
 {
     const int64_t D = network->layers[0].in;
@@ -191,11 +202,13 @@ static int check_points(const fa_dense *network, const DLTensor *points, int64_t
 }
 
 int fa_native_begin(fa_native_model *self, fa_model *out, const fa_dense *network,
-                    const DLTensor *points, int64_t inputs)
+                    PyObject *pull_back, const DLTensor *points, int64_t inputs)
 {
     if (check_points(network, points, inputs) < 0) return -1;
     fa_dense_begin(&self->run, &self->network, network);
     *out = (fa_model){.self = self, .evaluate = evaluate, .release = release};
+    if (pull_back != NULL) out->pull = pull;
+    self->pull = pull_back;
     self->checked = seconds();
     self->thread = PyEval_SaveThread();
     return 0;
@@ -259,7 +272,7 @@ static PyObject *evaluate_borrowed(fa_call *call, const fa_dense *network, PyObj
                             .scalar_count = Q,
                             .remaining = R,
                             .gradients = gradients != NULL};
-    if (fa_native_begin(&model, &interface, network, points, 1) < 0) return NULL;
+    if (fa_native_begin(&model, &interface, network, NULL, points, 1) < 0) return NULL;
     const fa_status status =
         evaluate_once(&model, &interface, &batch, values, gradients, predicted, &error);
     fa_native_end(&model);

@@ -11,6 +11,7 @@ from ..adversarial_paths import AdversarialPaths
 from ..ascending import BROKEN, REACHED, STALLED, Ascended, Ascent, PathProgress, ascend
 from ..engine import empty_result, target_table, warn_of
 from ..false_classes import SELECTIONS, false_classes
+from ..models.dense import DenseModel
 from ..models.function import FunctionModel
 from ..problem import Outgrown, Problem
 from ..progress import Progress
@@ -121,6 +122,8 @@ class AGI(GradientMethod):
     def _adapter(self) -> Any:
         if isinstance(self.model, FunctionModel) and self.output == "softmax":
             return self.model  # the default speaks of what torch models return
+        if self.engine == "native" or isinstance(self.model, DenseModel):
+            raise NotImplementedError("model, engine: AGI does not run natively; pass a torch module")
         return self._autograd()
 
     def _run(self, problem: Problem, target: Any, versus: Any, ids: Any, progress: Progress) -> dict[str, Any]:
@@ -238,8 +241,6 @@ class AGI(GradientMethod):
 
     def _check_options(self) -> None:
         super()._check_options()
-        if self.engine == "native":
-            raise NotImplementedError('engine: AGI asks torch for its gradients; "native" is not available for it')
         check_ascent(self.step, self.step_size, self.max_steps, self.radius)
         check_samples(1, self.seed)
         for name, known in (("path", PATHS), ("direction", DIRECTIONS), ("select", SELECTIONS)):

@@ -87,7 +87,7 @@ def quadrature_plan(steps: Any, rule: Any, tolerance: Any, *, max_steps: Any = 2
     if rule is not None and rule not in RULES:
         raise ValueError(f"rule: expected None or one of {RULES}, got {rule!r}")
     if not adaptive and not (is_count(steps) and int(steps) < 2**31):
-        raise ValueError(f'steps: expected "auto", "exact" or an int from 1 to 2**31 - 1, got {steps!r}')
+        raise ValueError(f'steps: expected "auto" or an int from 1 to 2**31 - 1, got {steps!r}')
     if adaptive and rule not in (None, "nested"):
         raise ValueError(f'rule: steps="auto" needs the nested rule, got {rule!r}; pass a number of steps')
     if not isinstance(tolerance, (int, float, np.floating)) or not 0 < tolerance < 1:

@@ -9,10 +9,12 @@ from .dense import DenseAdapter, DenseModel
 from .function import FunctionModel
 
 
-def adapt(model: Any, output: str, output_axis: int, output_key: Any, engine: str = "auto", note: str = "") -> Any:
-    """The adapter for ``model``: native where it can be, else torch autograd or a `FunctionModel`'s own function.
+def adapt(model: Any, output: str, output_axis: int, output_key: Any, engine: str | None = None, note: str = "") -> Any:
+    """The adapter for ``model``.
 
-    ``note``: what a module was made of, for `Attribution.engine`; such a one goes through autograd.
+    ``engine`` "auto" or "native": what can be runs natively. "callback", or None where only a model's outputs are
+    asked for: torch modules and callables through autograd. ``note``: what a module was made of, for
+    `Attribution.engine`; such a one goes through autograd.
     """
     if isinstance(model, DenseModel):
         if engine == "callback":

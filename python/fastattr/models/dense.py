@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..arrays import dtype_name, is_torch
+from ..arrays import NumpyKit, dtype_name, is_torch
 from ..problem import Problem
+
+if TYPE_CHECKING:
+    from .dense_prefix import DenseBehind
 
 ACTIVATIONS = {
     "identity": 0,
@@ -69,7 +73,7 @@ class Network:
         self.dtype_name = self.dtype.name
         self.features = int(weights[0].shape[1])
         self.classes = int(weights[-1].shape[0])
-        self._packed: dict[str, tuple[Any, int]] = {}
+        self._packed: dict[tuple[str, bool], tuple[Any, int]] = {}
         self._exact: tuple[Any] | None = None
 
     def copy(self) -> Network:
@@ -83,11 +87,11 @@ class Network:
         ]
         return Network(layers, self.head, self.flattens)
 
-    def packed(self, output: str) -> tuple[Any, int]:
-        """The network under ``output`` as `_core` takes it, and the rows of a chunk."""
-        found = self._packed.get(output)
+    def packed(self, output: str, behind: bool = False) -> tuple[Any, int]:
+        """The network under ``output`` as `_core` takes it, and the rows of a chunk; ``behind`` its first product."""
+        found = self._packed.get((output, behind))
         if found is None:
-            found = self._packed[output] = self._pack(output)
+            found = self._packed[output, behind] = self._pack(output, behind)
         return found
 
     def exact(self) -> Any:
@@ -95,12 +99,16 @@ class Network:
         if self._exact is None:
             found = None
             if self.head == "raw" and len(self.layers) in (2, 3):
-                found = _core.dense(self._described(self.layers, np.float64), HEADS["raw"], True, True)
+                found = _core.dense(self._described(self.layers, np.float64, self.features), HEADS["raw"], True, True)
             self._exact = (found if found is not None and _core.exact_applies(found) else None,)
         return self._exact[0]
 
-    def _pack(self, output: str) -> tuple[Any, int]:
-        layers, head = self.layers, self.head
+    def _pack(self, output: str, behind: bool) -> tuple[Any, int]:
+        layers, head, width = self.layers, self.head, self.features
+        if behind:
+            from .dense_prefix import rest_of
+
+            layers, width = rest_of(self)
         if output == "sigmoid":
             layers = [*layers, Layer(None, None, "sigmoid")]
         elif output != "raw":
@@ -109,12 +117,12 @@ class Network:
             raise Unsupported(f'output="{output}" of a model that ends in {self.head}')
         if output not in ("raw", "sigmoid") and self.classes < 2:
             raise Unsupported(f'output="{output}" of one class')
-        network = _core.dense(self._described(layers, self.dtype), HEADS[head], self.dtype == np.float64)
+        network = _core.dense(self._described(layers, self.dtype, width), HEADS[head], self.dtype == np.float64)
         return network, _core.dense_rows(network)
 
-    def _described(self, layers: Sequence[Layer], dtype: Any) -> tuple[Any, ...]:
-        """Layers as `_core.dense` wants them."""
-        described, width = [], self.features
+    def _described(self, layers: Sequence[Layer], dtype: Any, width: int) -> tuple[Any, ...]:
+        """Layers as `_core.dense` wants them; the first takes ``width`` features."""
+        described = []
         for layer in layers:
             out = width if layer.weight is None else int(layer.weight.shape[0])
             weight = None if layer.weight is None else layer.weight.astype(dtype, copy=False)
@@ -233,9 +241,10 @@ class DenseSession:
         self.problem = self._problem = problem
         self.output_shape = (network.classes,)
         self._layers = sum(layer.weight is not None for layer in network.layers)
-        self._progress = progress
+        self.progress = progress
         self.evaluate, self._rows = network.packed(output)
         self._network, self._output = network, output
+        self._note = ""
 
     def __enter__(self) -> DenseSession:
         return self
@@ -269,7 +278,18 @@ class DenseSession:
         scalars, values = np.full((len(x), 2), -1, np.int64), np.empty(len(x), self._network.dtype)
         return _core.dense_evaluate(self.evaluate, (x,), (scalars,), (values,), None)
 
-    def call(self, rows: int, gradients: bool, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
+    def class_scores(self) -> NDArray[np.float64]:
+        """(B, C) outputs at the inputs."""
+        x, classes = self._problem.inputs[0], self._network.classes
+        scores = np.empty((classes, len(x)), self._network.dtype)
+        for first in range(0, classes, 8):  # scalars a call
+            part = scores[first : first + 8]
+            scalars = np.full((*part.shape, 2), -1, np.int64)
+            scalars[..., 0] = np.arange(first, first + len(part))[:, None]
+            _core.dense_evaluate(self.evaluate, (x,), (scalars,), (part,), None)
+        return scores.T.astype(np.float64)
+
+    def call(self, rows: int, gradients: int, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
         """The same evaluation, for those who stand between engine and model: the buffers hold ``rows`` rows."""
         kit, points = self._problem.kit, self.points[0][:rows]
         values, slopes = kit.empty((rows,), dtype_name(points)), None
@@ -284,11 +304,30 @@ class DenseSession:
 
     def finish(self) -> None:
         """All examples are done: the loop reports nothing on its way, since it never comes back to Python."""
-        self._progress.advance(self._problem.examples, self._problem.examples)
+        self.progress.advance(self._problem.examples, self._problem.examples)
+
+    def factor(self, problem: Problem, rows: int) -> DenseBehind | None:
+        """Look at rows of ``problem`` from behind the first layer from now on, if ``rows`` of them pay it."""
+        from .dense_prefix import DenseBehind, pays
+
+        if problem is not self.problem or not pays(self._network, problem.examples, rows):
+            return None
+        behind = DenseBehind(self._network, problem)
+        self._problem = replace(
+            problem,
+            kit=NumpyKit(),
+            members={0: behind.input},
+            attributed=[0],
+            bases=[behind.base],
+            form=object,
+        )
+        self.evaluate, self._rows = self._network.packed(self._output, True)
+        self._note = "affine prefix, "
+        return behind
 
     def describe(self, rows: int) -> str:
         """What ran."""
-        return f"native dense ({self._layers} layers, cpu, {rows} rows)"
+        return f"native dense ({self._layers} layers, {self._note}cpu, {rows} rows)"
 
 
 def check_call(network: Network, problem: Problem) -> None:
