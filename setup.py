@@ -2,7 +2,7 @@
 
 Environment: CFLAGS come last and win; FASTATTR_WERROR=1 makes warnings errors.
 FASTATTR_CUDA: "auto" (the default) builds the CUDA library if nvcc is found, 0 never, 1 always or fails.
-FASTATTR_CUDA_ARCHS: compute capabilities like "80;90". Default: those of a release for wheels, one in place.
+FASTATTR_CUDA_ARCHS: compute capabilities like "80;90". Default: those of a release for wheels, else one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CUDA_FLAGS = [
 CUDA_LINK = ["-shared", "-cudart=static", "-Xlinker=--exclude-libs,ALL", "-Xcompiler=-pthread", "-lrt", "-ldl"]
 CUDA_SHARED = ("csrc/check.c", "csrc/error.c")  # what both libraries are made of
 CUDA_RELEASE = "75;80;86;90;100;120"  # the last one as PTX too, for devices to come
-CUDA_IN_PLACE = "90"
+CUDA_ONE = "90"
 CUDA_OLDEST = (12, 8)
 
 
@@ -84,7 +84,7 @@ class BuildExt(build_ext):
         nvcc = find_nvcc()
         if nvcc:
             c_compiler = [word for word in self.compiler.compiler_so if "sanitize" not in word]
-            default = CUDA_IN_PLACE if developing else CUDA_RELEASE
+            default = CUDA_RELEASE if "bdist_wheel" in self.distribution.commands else CUDA_ONE
             CudaLibrary(nvcc, c_compiler, Path(self.build_temp), default).build(folder / "fastattr" / CUDA_LIBRARY)
 
 

@@ -1,6 +1,6 @@
 """What only a GPU can show: every method on CUDA tensors against the CPU, streams, memory, devices.
 
-Skipped where there is none; the kernels themselves also run on a CPU, see tests/cuda_host.
+Skipped where there is none. The bits of the kernels are in test_gpu_kernels.py.
 """
 
 from __future__ import annotations
@@ -90,49 +90,6 @@ def test_half_precision(dtype: Any, close: float) -> None:
     wanted = fa.IntegratedGradients(network(), steps=20)(images(), 1)
     assert att.values.dtype == torch.float32
     assert_close(att.values.cpu(), wanted.values, rtol=0, atol=close * float(wanted.values.abs().max()))
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("features", [1, 7, 64, 4099])
-def test_random_numbers_have_the_same_bits(dtype: Any, features: int) -> None:
-    x = torch.randn(3, features, dtype=torch.float64).to(dtype)
-    found = []
-    for device in ("cpu", "cuda"):
-        out = torch.empty(3 * 5, features, dtype=dtype, device=device)
-        ids = torch.tensor([4, 0, 2**40], device=device)
-        stdev = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64, device=device)
-        _core.noisy((out,), (x.to(device),), ids, stdev, 9, 3, 1, 2, 5)
-        found.append(out.cpu())
-    assert torch.equal(found[0], found[1])
-
-
-class Square:
-    """f = sum of w x^2 / 2, elementwise: its gradients have the same bits on every device."""
-
-    def __call__(self, points: Any, index: Any, scalars: Any) -> Any:
-        (x,) = points
-        w = torch.linspace(-1, 1, x[0].numel(), dtype=x.dtype).reshape(x[0].shape).to(x.device)
-        return (w * x * x).flatten(1).sum(1)[None] / 2, ((w * x)[None],)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("shape", [(3,), (8, 8), (5, 1001)])
-@pytest.mark.parametrize("options", [{}, {"steps": 9, "rule": "midpoint"}], ids=["auto", "fixed"])
-def test_attributions_have_the_same_bits(dtype: Any, shape: tuple[int, ...], options: dict[str, Any]) -> None:
-    x = torch.randn(4, *shape, dtype=torch.float64).to(dtype)
-    method = fa.IntegratedGradients(fa.FunctionModel(Square()), **options)
-    assert torch.equal(method(x).values, method(x.cuda()).values.cpu())
-
-
-@pytest.mark.parametrize("transposed", [(0, 0), (0, 1), (1, 0), (1, 1)])
-@pytest.mark.parametrize("dtype", CLOSE, ids=str)
-def test_gemm(dtype: Any, transposed: tuple[int, int]) -> None:
-    a, b, out = (torch.randn(*s, dtype=dtype, device="cuda") for s in ((17, 31), (31, 9), (17, 9)))
-    wanted = out.double() + a.double() @ b.double()
-    left = a.t().contiguous() if transposed[0] else a
-    right = b.t().contiguous() if transposed[1] else b
-    _core.gemm(left, right, out, bool(transposed[0]), bool(transposed[1]), True)
-    assert_close(out.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_work_follows_the_current_stream() -> None:
