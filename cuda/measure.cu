@@ -28,9 +28,9 @@ __device__ void add_feature(double *sums, const fa_measured<F> &of, const int64_
         const int64_t e = members[s], at = e * of.D + d;
         const sum difference = F::load(of.input[at]) - F::load(of.base[e * of.base_stride + d]);
         const sum factor = of.multiply ? difference : (sum)1;
-        const sum before = of.previous != nullptr ? of.previous[at] : (sum)0;
         const double now = (double)(of.updated[at] * factor);
-        sums[0] += fabs(now - (double)(before * factor));
+        const double then = of.previous != nullptr ? (double)(of.previous[at] * factor) : 0.0;
+        sums[0] += fabs(now - then);
         total += now;
         product += (double)(of.updated[at] * difference);
     }
