@@ -109,7 +109,7 @@ ifeq ($(shell uname -s):$(if $(shell command -v g++),g++),Linux:g++)
 define on_kernels
 @echo "tests of a backend, by the CUDA kernels on the CPU"
 @$(CUDA_HOST) -j$$(nproc) library
-@$(CUDA_HOST_ENV) $(PY) -m pytest -m backend -p no:cacheprovider $(PYTEST_ARGS) || test $$? -eq 5
+@$(CUDA_HOST_ENV) $(PY) -m pytest -m 'backend and not slow' -p no:cacheprovider $(PYTEST_ARGS) || test $$? -eq 5
 endef
 else
 on_kernels = @echo "g++ on Linux is not here: no tests by the CUDA kernels on the CPU"
@@ -117,9 +117,7 @@ endif
 
 cuda-host:  ## run every CUDA operation and engine on the CPU under the sanitizers; SEEDS=20 ONLY=points
 	$(CUDA_HOST) -j$$(nproc) asan portable
-	$(CUDA_HOST) check-asan
-	build/cuda_host/portable/selftest
-	build/cuda_host/portable/faults
+	$(CUDA_HOST) check-asan check-portable
 
 # On a machine with a GPU of one of FASTATTR_CUDA_ARCHS.
 gpu-check: $(READY)  ## build for this GPU, tests marked gpu, compute-sanitizer, benchmarks

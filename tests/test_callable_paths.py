@@ -22,9 +22,10 @@ from torch.testing import assert_close  # noqa: E402
 import fastattr as fa  # noqa: E402
 from fastattr.reference_paths import path_integrated_gradients  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.torch.jit.script. is deprecated:DeprecationWarning"
-)  # at the first jvp
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning"),  # at the first jvp
+]
 
 NET = mlp(D, 12, 8, C).double()
 RELU = mlp(D, 12, C, activation=nn.ReLU).double()

@@ -13,7 +13,7 @@ from helpers_native import Formula, certificate, draw
 
 import fastattr as fa
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.backend]
 
 
 # ---- what is not finite -------------------------------------------------------------------------------------------

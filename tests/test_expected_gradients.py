@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.backend
+
 torch = pytest.importorskip("torch")
 
 from conftest import Trained  # noqa: E402
@@ -331,6 +333,7 @@ print(current("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.parametrize("name", ["smooth", "inner", "shap"])
 def test_peak_memory_is_flat_in_the_draws(name: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastattr import _core
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.backend]
 
 PATTERNS = np.arange(2**16, dtype=np.uint16)
 SHUFFLED = np.random.default_rng(0).permutation(PATTERNS)

@@ -17,7 +17,7 @@ import fastattr as fa
 from fastattr import reference
 from fastattr.methods.integrated_gradients import RULES
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.backend]
 
 DTYPES = {"float64": 1e-12, "float32": 3e-5, "float16": 1e-2}
 FIXED = [(rule, steps) for rule in RULES for steps in ((7, 15, 31) if rule == "nested" else (1, 2, 5, 20))]

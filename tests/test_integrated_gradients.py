@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.backend
+
 torch = pytest.importorskip("torch")
 
 from models_zoo import D, autograd, autograd_path, data, mlp, spell  # noqa: E402

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import fastattr as fa
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.backend]
 
 Layout = Callable[[NDArray[Any]], NDArray[Any]]
 

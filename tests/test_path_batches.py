@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.backend
+
 torch = pytest.importorskip("torch")
 
 from helpers_native import Formula, Recorder, certificate, draw, kinked, smooth, steep  # noqa: E402

@@ -15,7 +15,7 @@ from scipy import special, stats
 
 from fastattr import _core, reference
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.backend]
 
 KNOWN_ANSWERS = {  # kat_vectors of the Random123 distribution, philox4x32-10: counter, key, answer
     "zeros": ("00000000 " * 4, "00000000 " * 2, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),

@@ -12,7 +12,7 @@ import fastattr as fa
 from fastattr import _core, reference
 from fastattr.methods.integrated_gradients import RULES
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.backend]
 
 TARGETS = np.array([2, 0, 3, 3, 1])
 DTYPES = ("float64", "float32", "float16")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.backend
+
 torch = pytest.importorskip("torch")
 
 from models_zoo import B, C, D, Gated, Tokens, data, mlp, spell  # noqa: E402

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.backend
+
 torch = pytest.importorskip("torch")
 
 from models_zoo import B, C, D, Logits, ModelOutput, Pair, Scores, Shared, autograd, data, mlp  # noqa: E402

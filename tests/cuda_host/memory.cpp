@@ -1,3 +1,5 @@
+/* memory.cpp -- device memory comes from the host's heap: its sanitizer guards both ends, and knows
+ * what was freed. Between launches all of it is poisoned. */
 #include "memory.h"
 
 #include <cerrno>
