@@ -95,8 +95,7 @@ tsan:  ## run the thread pool, the quadrature cache and the CUDA kernels under t
 	@mkdir -p build/tsan
 	$(CC) $(C_CHECK) -fsanitize=thread -pthread $(TSAN_C) -lm -o build/tsan/pool
 	$(NO_ASLR) build/tsan/pool
-	$(CUDA_HOST) -j$$(nproc) tsan
-	$(CUDA_HOST) check-tsan SEEDS=1
+	$(watch_kernels)
 
 # The CUDA kernels compiled for the CPU, in place of the CPU's own. The seed draws the order of
 # their threads. Exit status 5: PYTEST_ARGS select no test of a backend.
@@ -111,8 +110,13 @@ define on_kernels
 @$(CUDA_HOST) -j$$(nproc) library
 @$(CUDA_HOST_ENV) $(PY) -m pytest -m 'backend and not slow' -p no:cacheprovider $(PYTEST_ARGS) || test $$? -eq 5
 endef
+define watch_kernels
+$(CUDA_HOST) -j$$(nproc) tsan
+$(CUDA_HOST) check-tsan SEEDS=1
+endef
 else
 on_kernels = @echo "g++ on Linux is not here: no tests by the CUDA kernels on the CPU"
+watch_kernels = $(on_kernels)
 endif
 
 cuda-host:  ## run every CUDA operation and engine on the CPU under the sanitizers; SEEDS=20 ONLY=points
