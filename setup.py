@@ -85,7 +85,7 @@ class BuildExt(build_ext):
         if nvcc:
             c_compiler = [word for word in self.compiler.compiler_so if "sanitize" not in word]
             default = CUDA_RELEASE if "bdist_wheel" in self.distribution.commands else CUDA_ONE
-            CudaLibrary(nvcc, c_compiler, Path(self.build_temp), default).build(folder / "fastattr" / CUDA_LIBRARY)
+            CudaLibrary(nvcc, c_compiler, default).build(folder / "fastattr" / CUDA_LIBRARY)
 
 
 def find_nvcc() -> str | None:
@@ -110,9 +110,14 @@ def find_nvcc() -> str | None:
 
 
 class CudaLibrary:
-    """Objects of cuda/*.cu, made anew where they are older than their source or any header, and linked."""
+    """Objects of cuda/*.cu, made anew where they are older than their source or any header, and linked.
 
-    def __init__(self, nvcc: str, c_compiler: list[str], folder: Path, default_archs: str) -> None:
+    They are named by the command that made them and shared by all builds of this tree.
+    """
+
+    folder = ROOT / "build" / "cuda"
+
+    def __init__(self, nvcc: str, c_compiler: list[str], default_archs: str) -> None:
         archs = os.environ.get("FASTATTR_CUDA_ARCHS", "") or default_archs
         if not re.fullmatch(r"\d+[a-z]?(;\d+[a-z]?)*", archs):
             raise SystemExit(f'FASTATTR_CUDA_ARCHS: expected compute capabilities like "80;90", got {archs!r}')
@@ -123,8 +128,6 @@ class CudaLibrary:
         self.compile_cuda = [nvcc, *CUDA_FLAGS, *werror, *code, f'-DFA_CUDA_ARCHS="{archs}"']
         self.compile_c = [*c_compiler, *FLAGS, "-fPIC"]
         self.link = [nvcc, *CUDA_LINK]
-        flags = hashlib.sha256(repr((self.compile_cuda, self.compile_c)).encode()).hexdigest()
-        self.folder = ROOT / folder / f"cuda-{flags[:12]}"
 
     def build(self, library: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -135,18 +138,22 @@ class CudaLibrary:
             objects = list(pool.map(lambda source: self.compile(source, newest), sources))
         library.parent.mkdir(parents=True, exist_ok=True)
         made = max(path.stat().st_mtime for path in objects)
-        linked = self.folder / CUDA_LIBRARY
+        linked = self.folder / named(CUDA_LIBRARY, [*self.link, *map(str, objects)])
         if not linked.exists() or linked.stat().st_mtime < made:
             run([*self.link, *map(str, objects), "-o", str(linked)])
         shutil.copyfile(linked, library)
 
     def compile(self, source: str, newest_header: float) -> Path:
-        made = self.folder / (Path(source).name + ".o")
+        command = self.compile_cuda if source.endswith(".cu") else self.compile_c
+        made = self.folder / named(Path(source).with_suffix(".o").name, command)
         changed = max((ROOT / source).stat().st_mtime, newest_header)
         if not made.exists() or made.stat().st_mtime < changed:
-            command = self.compile_cuda if source.endswith(".cu") else self.compile_c
             run([*command, "-c", str(ROOT / source), "-o", str(made)])
         return made
+
+
+def named(name: str, command: list[str]) -> str:
+    return f"{hashlib.sha256(repr(command).encode()).hexdigest()[:12]}-{name}"
 
 
 def run(command: list[str]) -> None:
