@@ -81,7 +81,7 @@ class Explained:
 def explain(model: nn.Module, inputs: Tensor, target: Tensor | None, output: str = "raw") -> Explained:
     import fastattr as fa
 
-    method = fa.IntegratedGradients(model, steps="auto", tolerance=TOLERANCE, output=output)
+    method = fa.IntegratedGradients(model, steps="auto", rule="nested", tolerance=TOLERANCE, output=output)
     start = time.perf_counter()
     att = method(inputs, target=target)
     took = time.perf_counter() - start

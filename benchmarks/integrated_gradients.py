@@ -41,6 +41,7 @@ class Work:
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "MLP 30-64-32-2": (partial(networks.mlp, 30, 64, 32, 2), (30,), 2),
+    "MLP 784-512-256-10": (partial(networks.mlp, 784, 512, 256, 10), (784,), 10),
     "CNN 28x28": (networks.small_cnn, (1, 28, 28), 10),
     "ResNet-18 64x64": (networks.resnet18, (3, 64, 64), 1000),
     "ResNet-18 224x224": (networks.resnet18, (3, 224, 224), 1000),
@@ -98,21 +99,26 @@ def captum_side(network: str, batch: int, steps: int = STEPS) -> Side:
     return Side(run, job.model, job.inputs[:1], note)
 
 
-def fastattr_side(network: str, batch: int, steps: int = STEPS, rows: int | str = "auto") -> Side:
+def fastattr_side(
+    network: str, batch: int, steps: int = STEPS, rows: int | str = "auto", engine: str = "callback"
+) -> Side:
     import fastattr as fa
 
     fa.set_num_threads(torch.get_num_threads())
     job = work(network, batch)
-    method = fa.IntegratedGradients(job.model, steps=steps, rows=rows, engine="callback")
+    method = fa.IntegratedGradients(job.model, steps=steps, rows=rows, engine=engine)
 
     def run() -> np.ndarray:
         return method(job.inputs, target=job.target, baseline=job.baseline).values.numpy()
 
-    return Side(run, job.model, job.inputs[:1])
+    def evaluations() -> int:  # of the network as a whole: a prefix takes the first layer out of most of them
+        return int(method(job.inputs, target=job.target, baseline=job.baseline).evaluations.sum())
+
+    return Side(run, job.model, job.inputs[:1], evaluations=evaluations if engine == "native" else None)
 
 
 def cases() -> Iterator[Case]:
-    """The lines to reach that need neither the native dense model nor the affine prefix."""
+    """The lines to reach: through autograd first, then dense networks natively."""
     lines = (
         ("MLP 30-64-32-2", 1, 8.0),
         ("MLP 30-64-32-2", 32, 8.0),
@@ -126,6 +132,16 @@ def cases() -> Iterator[Case]:
         large = network.startswith("ResNet")
         sides = (partial(captum_side, network, batch), partial(fastattr_side, network, batch))
         yield Case(network, batch, *sides, wanted=wanted, memory=not large)
+    native = (
+        ("MLP 30-64-32-2", 1, 25.0),
+        ("MLP 30-64-32-2", 32, 25.0),
+        ("MLP 30-64-32-2", 256, 30.0),
+        ("MLP 784-512-256-10", 1, 10.0),
+        ("MLP 784-512-256-10", 64, 8.0),
+    )
+    for network, batch, wanted in native:
+        ours = partial(fastattr_side, network, batch, engine="native")
+        yield Case(f"{network} native", batch, partial(captum_side, network, batch), ours, wanted=wanted)
 
 
 def memory_lines(network: str = "ResNet-18 64x64", batch: int = 8) -> Iterator[MemoryLine]:

@@ -17,8 +17,16 @@ from torch.nn import functional  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
 import fastattr as fa  # noqa: E402
+from fastattr.methods.base import GradientMethod  # noqa: E402
 from fastattr.models import structure  # noqa: E402
 from fastattr.models.torch import TorchSession  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def through_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native networks have a prefix of their own, see test_dense_prefix.py."""
+    monkeypatch.setitem(GradientMethod.__init__.__kwdefaults__, "engine", "callback")
+
 
 B, WIDE, HIDDEN = 6, 400, 48
 X = data(B, WIDE)

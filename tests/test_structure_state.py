@@ -27,7 +27,14 @@ from test_structure import (  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import fastattr as fa  # noqa: E402
+from fastattr.methods.base import GradientMethod  # noqa: E402
 from fastattr.models import structure  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def through_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native networks have a prefix of their own, see test_dense_prefix.py."""
+    monkeypatch.setitem(GradientMethod.__init__.__kwdefaults__, "engine", "callback")
 
 
 @pytest.mark.parametrize("build", [wide, Functional])
