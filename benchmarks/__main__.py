@@ -11,7 +11,7 @@ import sys
 
 import torch
 
-from benchmarks import adaptive, agi, integrated_gradients, kernels, report, sampled
+from benchmarks import adaptive, agi, integrated_gradients, kernels, report, sampled, structure
 
 
 def main() -> int:
@@ -24,6 +24,8 @@ def main() -> int:
         print(f"{key}: {value}")
     print("\nIntegrated Gradients, 50 Gauss-Legendre nodes, beside Captum")
     agreed = integrated_gradients.run(quick=not given.full)
+    print("\nThe same, with affine prefixes and folded copies")
+    agreed = structure.run(quick=not given.full) and agreed
     print("\nSmoothGrad, GradientShap and Expected Gradients, 50 samples, beside Captum and shap")
     agreed = sampled.run(quick=given.quick) and agreed
     print("\nAGI beside Algorithm 1, one image and one class at a time")

@@ -42,6 +42,7 @@ class Work:
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "MLP 30-64-32-2": (partial(networks.mlp, 30, 64, 32, 2), (30,), 2),
     "MLP 784-512-256-10": (partial(networks.mlp, 784, 512, 256, 10), (784,), 10),
+    "MLP 20000-512-256-10": (partial(networks.mlp, 20000, 512, 256, 10), (20000,), 10),
     "CNN 28x28": (networks.small_cnn, (1, 28, 28), 10),
     "ResNet-18 64x64": (networks.resnet18, (3, 64, 64), 1000),
     "ResNet-18 224x224": (networks.resnet18, (3, 224, 224), 1000),

@@ -33,7 +33,8 @@ class Side:
     """One library at one piece of work.
 
     run: returns the attribution, an array. model, row (1, ...): what is explained, and one row of its input, for the
-    count of evaluations and the physical limit. evaluations: for engines that do not call `model`, their own count.
+    count of evaluations and the physical limit. evaluations: the engine's own count, for engines that do not call
+    `model` or would run otherwise with a hook on it; no hook is set then.
     """
 
     run: Callable[[], np.ndarray]
@@ -156,7 +157,7 @@ class FirstRun:
 
 
 def first_run(side: Side) -> FirstRun:
-    """The warm-up, with a hook on the model; the engine's own count where the model is not called."""
+    """The warm-up, with a hook on the model, or, where that is not wanted, with the engine's own count."""
     rows = 0
 
     def count(gradient: Tensor) -> None:
@@ -167,14 +168,15 @@ def first_run(side: Side) -> FirstRun:
         if output.requires_grad:
             output.register_hook(count)
 
-    handle = side.model.register_forward_hook(watch)
+    handle = None if side.evaluations else side.model.register_forward_hook(watch)
     start = time.perf_counter()
     try:
         values = side.run()
     finally:
-        handle.remove()
+        if handle is not None:
+            handle.remove()
     took = time.perf_counter() - start
-    return FirstRun(values, side.evaluations() if rows == 0 and side.evaluations else rows, took)
+    return FirstRun(values, side.evaluations() if side.evaluations else rows, took)
 
 
 @torch.no_grad()

@@ -95,7 +95,9 @@ class Behind:
 
 
 def _transposed(leaf: Tensor, image: Tensor, sums: Tensor, retain: bool = False) -> Tensor:
-    (found,) = torch.autograd.grad(image, leaf, sums, retain_graph=retain, allow_unused=True)
+    with torch.enable_grad():  # a scalar root: torch imports SymPy to check others
+        root = (image * sums).sum()
+    (found,) = torch.autograd.grad(root, leaf, retain_graph=retain, allow_unused=True)
     return torch.zeros_like(leaf) if found is None else found
 
 
@@ -126,7 +128,7 @@ def agrees(prefix: Prefix, function: Any, behind: Behind, x: Tensor, base: Tenso
     if prefix.checked and not prefix.traced:
         return True
     z = behind.input
-    if not close(prefix.rest(z[:1]), function(x)):
+    if z.dtype != x.dtype or not close(prefix.rest(z[:1]), function(x)):  # autocast computes in another
         return False
     if prefix.checked:
         return True

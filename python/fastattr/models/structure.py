@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
+from torch.overrides import TorchFunctionMode
 
 from .graph import Memory, Piece, Traced, ancestors, descendants, trace
 from .part import has_hooks, in_order, runs_in_order
@@ -67,6 +67,24 @@ class Prefix:
 
 
 _memory = Memory()
+_PRODUCTS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
+
+
+class _Operations(TorchFunctionMode):
+    """Counts the floating-point operations of linear layers and convolutions, in this thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        if func in _PRODUCTS:
+            weight = args[1] if len(args) > 1 else (kwargs or {})["weight"]
+            self.total += 2.0 * weight.numel() * answer.numel() / weight.shape[0]
+        return answer
 
 
 def is_affine(module: nn.Module) -> bool:
@@ -132,13 +150,13 @@ def _longest(leaves: list[nn.Module], count: int, x: Tensor) -> tuple[int, Prefi
 def _weighed(prefix: Prefix, x: Tensor) -> Prefix | None:
     """``prefix`` with what it gains; None where it does not, or is no map of rows like ``x`` to rows."""
     row = x[:1].detach()
-    with FlopCounterMode(display=False) as counter:
+    with _Operations() as counter:
         z = prefix.run(row)
     if not isinstance(z, Tensor) or z.dtype != x.dtype or z.dim() == 0 or len(z) != 1:
         return None
     if not 0 < z.numel() <= WIDEST * row.numel():
         return None
-    prefix.cost = float(counter.get_total_flops())
+    prefix.cost = counter.total
     prefix.gain = 2 * prefix.cost - ELEMENT * (z.numel() - row.numel())
     return prefix if prefix.gain > 0 else None
 

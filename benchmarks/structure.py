@@ -1,0 +1,91 @@
+"""Structure used: affine prefixes and folded copies, 50 Gauss-Legendre nodes, fastattr beside Captum.
+
+    python -m benchmarks.structure [--case NAME] [--quick] [--json PATH] [--threads N]
+
+Both sides sum the gradients of piecewise linear networks at points that differ in the last bit, so that now and then a
+point lies on the other side of a kink: one example of many then differs by a node's weight times a unit's share. The
+sides agree if most examples do to rounding and none differs by more than such kinks, see `kinks`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import report
+from benchmarks.integrated_gradients import LONGEST, STEPS, captum_side, work
+from benchmarks.protocol import Agreement, Case, Side
+
+ROUNDING, KINK = 1e-5, 2e-2  # of an example's largest attribution: half of the examples, and every one
+
+
+def kinks(ours: np.ndarray, peer: np.ndarray) -> Agreement:
+    """Differences per example, as a share of its largest attribution."""
+    if ours.shape != peer.shape or not np.isfinite(ours).all():
+        return Agreement(False, float("inf"), "not comparable")
+    flat, other = (values.reshape(len(values), -1).astype(np.float64) for values in (ours, peer))
+    apart = np.abs(flat - other).max(1) / np.abs(other).max(1)
+    middle, worst = float(np.median(apart)), float(apart.max())
+    holds = middle <= ROUNDING and worst <= KINK
+    return Agreement(holds, worst, f"{middle:.1e} of an example's largest attribution (median), {worst:.1e} (worst)")
+
+
+def fastattr_side(network: str, batch: int, optimize: bool = False, note: str = "") -> Side:
+    """Counts by the engine's own report: a hook on the model would switch off what is measured."""
+    import fastattr as fa
+
+    fa.set_num_threads(torch.get_num_threads())
+    job = work(network, batch)
+    method = fa.IntegratedGradients(job.model, steps=STEPS, engine="callback", optimize=optimize)
+    ran: list[fa.Attribution] = []
+
+    def run() -> np.ndarray:
+        ran[:] = [method(job.inputs, target=job.target, baseline=job.baseline)]
+        if note not in ran[0].engine:
+            raise RuntimeError(f"expected {note!r} to run, got {ran[0].engine!r}")
+        return ran[0].values.numpy()
+
+    return Side(run, job.model, job.inputs[:1], evaluations=lambda: int(ran[0].evaluations.sum()))
+
+
+def cases() -> Iterator[Case]:
+    lines = (
+        ("MLP 784-512-256-10", 1, 1.0, False, "affine prefix"),
+        ("MLP 784-512-256-10", 64, 1.0, False, "affine prefix"),
+        ("MLP 20000-512-256-10", 8, 15.0, False, "affine prefix"),
+        ("MLP 20000-512-256-10", 64, 30.0, False, "affine prefix"),
+        ("ResNet-18 224x224", 1, 2.5, True, "optimized"),
+        (*LONGEST, 2.5, True, "optimized"),
+    )
+    for network, batch, wanted, optimize, note in lines:
+        ours = partial(fastattr_side, network, batch, optimize, note)
+        large = network.startswith("ResNet")
+        yield Case(network, batch, partial(captum_side, network, batch), ours, wanted, memory=not large, agree=kinks)
+
+
+def run(quick: bool = False, only: str | None = None, path: Path | None = None) -> bool:
+    """Runs the cases whose name and batch contain `only`; False if a case failed."""
+    chosen = [case for case in cases() if only is None or only in f"{case.name} B={case.batch}"]
+    if quick:
+        chosen = [case for case in chosen if (case.name, case.batch) != LONGEST]
+    rows = report.run_cases(chosen, budget=3 if quick else 10) if chosen else []
+    print("written to", report.write("structure", rows, path))
+    return not any(row.get("failed") for row in rows)
+
+
+def main() -> int:
+    options = report.parser("affine prefixes and folded copies beside Captum")
+    options.add_argument("--case", help='part of a case\'s name, as "MLP" or "MLP 20000-512-256-10 B=8"')
+    given = options.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    return 0 if run(given.quick, given.case, given.json) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
