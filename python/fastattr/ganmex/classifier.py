@@ -27,15 +27,22 @@ class Scale:
     ----------
     low, high : Tensor
         Broadcastable to one input.
+    hard : bool
+        Nothing lies outside the range, as with pixels; else an input may, and keeps what it has beyond it.
     """
 
-    def __init__(self, low: Tensor, high: Tensor) -> None:
-        self.low, self.high = low, high
+    def __init__(self, low: Tensor, high: Tensor, hard: bool = True) -> None:
+        self.low, self.high, self.hard = low, high, hard
         self._half = (high - low) / 2
 
     def to(self, device: torch.device) -> Scale:
         """The same on a device."""
-        return Scale(self.low.to(device), self.high.to(device))
+        return Scale(self.low.to(device), self.high.to(device), self.hard)
+
+    def edited(self, x: Tensor, z: Tensor) -> Tensor:
+        """``z`` back from [-1, 1], with what ``x``, whose edit it is, has beyond a range that is not hard."""
+        back = self.up(z)
+        return back if self.hard else back + (x - self.up(self.down(x)))
 
     def down(self, x: Tensor) -> Tensor:
         """To [-1, 1]; what lies outside the range is clipped."""
@@ -69,6 +76,8 @@ class Classifier:
         self.classes = classes
         self.kind = kind
         self._output = Output("raw", 1, output_key)
+        parameters = () if self.module is None else self.module.parameters()
+        self._dtype = next((p.dtype for p in parameters if p.is_floating_point()), None)
 
     def device(self, otherwise: torch.device) -> torch.device:
         """Of the first parameter or buffer."""
@@ -90,7 +99,7 @@ class Classifier:
 
     def scores(self, x: Tensor) -> Tensor:
         """(B, K) outputs at ``x`` in the value range."""
-        found = self._output.scores(self.model(x), len(x))
+        found = self._output.scores(self.model(x.to(self._dtype or x.dtype)), len(x))
         if found.dim() != 2 or found.shape[1] != self.classes:
             raise ValueError(
                 f"model: expected outputs of shape ({len(x)}, {self.classes}) for classes={self.classes}, "

@@ -65,7 +65,7 @@ class Fit:
         self.best: dict[str, Tensor] | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed + 2)
-            self._judge = networks.judge(options.input_shape, options.classes).to(x.device)
+            self._judge = networks.judge(self._train[0].cpu(), options.classes).to(x.device)
         self._judge_ready = False
         self._kept = self.trainer.state()
 
@@ -73,7 +73,7 @@ class Fit:
         """Train up to step ``steps``; when interrupted, `state` is that of the last check."""
         self._prepare_judge()
         search, seed = self._search, self.options.seed + 3
-        validation = Validation(self.classifier, self._judge, self.scale, *self._held, search, seed)
+        validation = Validation(self.classifier, self._judge, self.scale, *self._held, self._train[0], search, seed)
         try:
             while self.trainer.step < steps:
                 losses = self.trainer.advance()
@@ -128,7 +128,7 @@ class Fit:
     def _prepare_judge(self) -> None:
         if not self._judge_ready:
             count = len(self._train[0])
-            epochs = int(np.clip(JUDGE_STEPS * 64 / count, 2, 40))
+            epochs = int(np.clip(JUDGE_STEPS * 64 / count, 2, 200))
             train_judge(self._judge, *self._train, self.options.seed + 4, epochs)
             self._judge_ready = True
 
@@ -136,7 +136,9 @@ class Fit:
         if check.score > max((earlier.score for earlier in self.history), default=-np.inf):
             self.best = states_of(self.trainer.average)
         self.history.append(check)
-        bar.set_postfix(converted=f"{check.conversion:.0%}", judge=f"{check.judge:.0%}", MDTS=f"{check.distance:.2f}")
+        bar.set_postfix(
+            converted=f"{check.conversion:.0%}", judge=f"{check.judge:.0%}", distance=f"{check.distance:.2f}"
+        )
 
 
 class NoBar:

@@ -50,11 +50,12 @@ class GANMEX:
     input_shape : tuple of int
         Of one example: images (C, H, W), C from 1 to 4, H and W divisible by 4 and at least 8; or vectors (D,).
     value_range : (low, high), optional
-        Numbers or arrays that broadcast to one input. Default: what the training data show, a tenth wider on both
-        sides; for images one range, for vectors one per feature.
+        Numbers or arrays that broadcast to one input; nothing lies outside. Default for images the least and the
+        largest value of the training data, for vectors three standard deviations around the mean of each feature,
+        where an input beyond that keeps what it has beyond.
     weights : dict, optional
         Of the losses: ``adversarial``, ``classification``, ``reconstruction``, ``similarity``. Default 1, 10, 10, 20
-        for inputs of up to 256 numbers, 1, 1, 5, 5 for larger ones. A zero leaves a term out.
+        for inputs of up to 256 numbers, 1, 1, 10, 10 for larger ones. A zero leaves a term out.
     fallback : {"warn", "raise", "mdts", "none"}
         What `baseline` does where the classifier does not take an edit for its class: warn and use it all the same,
         raise, or take the nearest training sample of the class (`fastattr.baselines.MDTS`).
@@ -72,7 +73,8 @@ class GANMEX:
     Attributes
     ----------
     history : list of dict
-        The checks of the last `fit`: step, conversion, judge, distance (a share of that of MDTS), score.
+        The checks of the last `fit`: step, conversion, judge, distance (a share of that of MDTS), realism (distance
+        from the training data, a multiple of that of real inputs), score.
     selected : dict
         The one whose generator was kept.
 
@@ -259,7 +261,7 @@ class GANMEX:
         Parameters
         ----------
         x : array (B, ...)
-            Values outside the value range are clipped.
+            Values outside a given value range are clipped.
         target : int or integers (B,)
 
         Returns
@@ -273,10 +275,10 @@ class GANMEX:
         wanted = class_numbers(target, len(rows), self.classes)
         goal = torch.from_numpy(wanted).to(device)
         generator.to(device)
-        scale = scale.to(device)
+        self._scale = scale.to(device)
         with self._classifier.frozen(device), torch.inference_mode(False), torch.no_grad():
             parts = zip(rows.split(BATCH), goal.split(BATCH), strict=True)
-            made = [scale.up(generator(scale.down(part.to(device).float()), c)) for part, c in parts]
+            made = [self._edited(part.to(device).float(), c) for part, c in parts]
             values = torch.cat(made) if made else rows.to(device)
             converted = (self._classifier.predict(values) == goal).cpu()
         if isinstance(x, Tensor):
@@ -346,6 +348,10 @@ class GANMEX:
             raise ValueError("GANMEX: expected a fitted one, call .fit(X, y) first")
         return self._generator, self._scale
 
+    def _edited(self, x: Tensor, target: Tensor) -> Tensor:
+        generator, scale = self._fitted()
+        return scale.edited(x, generator(scale.down(x), target))
+
     def _replaced(self, x: Any, target: Any, values: Any, failed: Any) -> Any:
         """``values`` with the rows ``failed`` taken from the training data."""
         if self._mdts is None:
@@ -362,7 +368,7 @@ class GANMEX:
         if self.weights is not None:
             return Weights(**self.weights)
         small = int(np.prod(self.input_shape)) <= SMALL
-        return Weights() if small else Weights(1.0, 1.0, 5.0, 5.0)
+        return Weights() if small else Weights(1.0, 1.0, 10.0, 10.0)
 
     def _check_options(self) -> None:
         if self.fallback not in FALLBACKS:

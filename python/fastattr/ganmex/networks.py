@@ -113,13 +113,32 @@ def critic(input_shape: tuple[int, ...], classes: int | None = None, width: int 
     return Critic(nn.Sequential(*layers), channels * height * wide_pixels, classes)
 
 
-def judge(input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A small classifier (B, ...) to (B, K) logits, of another make than most: it decides which checkpoint is kept."""
-    if len(input_shape) == 1:
-        return nn.Sequential(nn.Linear(input_shape[0], 64), nn.Tanh(), nn.Linear(64, classes))
-    channels, height, wide = input_shape
+class Standardise(nn.Module):
+    """(x - mean) / deviation per feature of vectors, per channel of images; constants become 0."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        axes = (0, *range(2, x.dim()))
+        self.register_buffer("mean", x.mean(axes, keepdim=True))
+        self.register_buffer("deviation", x.std(axes, keepdim=True, unbiased=False).clamp_min(1e-6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) to the same."""
+        scaled: Tensor = (x - self.mean) / self.deviation
+        return scaled
+
+
+def judge(x: Tensor, classes: int) -> nn.Module:
+    """A small classifier of inputs like ``x`` (B, ...) to (B, K) logits: it decides which checkpoint is kept."""
+    first = Standardise(x)
+    if x.dim() == 2:
+        return nn.Sequential(first, nn.Linear(x.shape[1], 64), nn.Tanh(), nn.Linear(64, classes))
+    channels, height, wide = x.shape[1:]
     w = 16
-    layers: list[nn.Module] = [nn.Conv2d(channels, w, 3, padding=1), nn.GELU()]
+    layers: list[nn.Module] = [first, nn.Conv2d(channels, w, 3, padding=1), nn.GELU()]
     while min(height, wide) > 4:
         layers += [nn.Conv2d(w, 2 * w, 3, 2, 1), nn.GELU()]
         w, height, wide = 2 * w, (height + 1) // 2, (wide + 1) // 2

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .classifier import Scale
 
-MARGIN = 0.1
-"""By which a range taken from the data is wider than them, on both sides."""
+DEVIATIONS = 3.0
+"""A range taken from vectors: so many standard deviations around the mean of each feature."""
 
 
 def rows_of(value: Any, name: str, input_shape: tuple[int, ...]) -> Tensor:
@@ -52,11 +52,11 @@ def labels_of(value: Any, count: int, classes: int, all_classes: bool = False) -
 
 def scale_of(value_range: Any, input_shape: tuple[int, ...], x: Tensor) -> Scale:
     """The map of ``value_range``, or of the range of ``x``, to [-1, 1]."""
+    if value_range is None and len(input_shape) == 3:
+        return Scale(x.float().min(), x.float().max())
     if value_range is None:
-        axes = tuple(range(x.dim())) if len(input_shape) == 3 else (0,)
-        low, high = x.float().amin(axes), x.float().amax(axes)
-        margin = MARGIN * (high - low)
-        return Scale(low - margin, high + margin)
+        mean, reach = x.double().mean(0), DEVIATIONS * x.double().std(0, unbiased=False)
+        return Scale((mean - reach).float(), (mean + reach).float(), hard=False)
     try:
         low, high = (torch.as_tensor(end, dtype=torch.float32, device=x.device) for end in value_range)
         spans = torch.broadcast_to(low, input_shape), torch.broadcast_to(high, input_shape)

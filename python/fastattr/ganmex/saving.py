@@ -29,7 +29,7 @@ def save(owner: GANMEX, path: Path) -> None:
         **{name: getattr(owner, name) for name in OPTIONS},
         "weights": weights,
         "kind": owner._classifier.kind,
-        "range": (scale.low.cpu(), scale.high.cpu()),
+        "range": (scale.low.cpu(), scale.high.cpu(), scale.hard),
         "generator": {name: value.cpu() for name, value in generator.state_dict().items()},
         "history": owner.history,
         "selected": owner.selected,
@@ -44,9 +44,10 @@ def load(kind: type[GANMEX], path: Path, model: Callable[..., Any]) -> GANMEX:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or content.get("ganmex") != FORMAT:
         raise ValueError(f"path: expected a file written by GANMEX.save, got {str(path)!r}")
-    low, high = content["range"]
-    loaded = kind(model, value_range=(low, high), **{name: content[name] for name in OPTIONS})
-    scale = Scale(low, high)
+    low, high, hard = content["range"]
+    range_given = (low, high) if hard else None
+    loaded = kind(model, value_range=range_given, **{name: content[name] for name in OPTIONS})
+    scale = Scale(low, high, hard)
     if not same_classifier(content["fingerprint"], loaded._classifier.fingerprint(scale, loaded.input_shape)):
         raise ValueError("model: expected the classifier that this GANMEX was trained with, got another")
     shape, width = loaded.input_shape, loaded.width

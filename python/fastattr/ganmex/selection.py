@@ -2,11 +2,14 @@
 
 Of a validation part that the training does not see, every input is edited towards classes other than its own. Of the
 edits are taken the share that the explained classifier takes for their class (conversion), the share that a second
-classifier of the same data does (judge), and their mean L2 distance from their inputs as a share of that of MDTS:
+classifier of the same data does (judge), their mean L2 distance from their inputs as a share of that of MDTS, and
+their mean L2 distance from the nearest training sample as a multiple of that of the validation inputs (realism, 1 is
+perfect):
 
-    score = conversion * judge - CLOSENESS * distance / distance of MDTS
+    score = conversion * judge - CLOSENESS * distance - REALISM * max(realism - 1, 0)
 
-Conversion and closeness alone would choose adversarial noise, which the judge does not follow.
+Conversion and closeness alone would choose adversarial noise, which the judge does not follow; the three alone an early
+checkpoint that changes too little to look like its class.
 """
 
 from __future__ import annotations
@@ -19,9 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..baselines.mdts import ClassSearch
+from ..baselines.nearest import Candidates
 from .classifier import Classifier, Scale
 
-CLOSENESS = 0.1
+CLOSENESS, REALISM = 0.1, 0.2
+SAMPLES = 5000
+"""Training samples that realism is measured by, at most."""
 PAIRS = 512
 """Edits of one check, about."""
 
@@ -35,6 +41,8 @@ class Check:
     judge: float
     distance: float
     """Share of that of MDTS."""
+    realism: float
+    """Distance from the training data, a multiple of that of real inputs."""
     score: float
 
     def as_dict(self) -> dict[str, float]:
@@ -52,6 +60,7 @@ class Validation:
         scale: Scale,
         x: Tensor,
         y: Tensor,
+        train_x: Tensor,
         search: ClassSearch,
         seed: int,
     ) -> None:
@@ -65,6 +74,9 @@ class Validation:
         self.target = torch.from_numpy(target.reshape(-1)).to(x.device)
         _, distance = search.nearest(flat(self.x), target.reshape(-1))
         self._mdts = float(distance.mean())
+        chosen = np.sort(draws.permutation(len(train_x))[:SAMPLES])
+        self._data = Candidates(flat(train_x[torch.from_numpy(chosen).to(x.device)]))
+        self._real = float(self._data.nearest(flat(x))[1].mean())
 
     @torch.no_grad()
     def check(self, generator: nn.Module, step: int) -> Check:
@@ -73,8 +85,9 @@ class Validation:
         conversion = float((self.classifier.predict(self.scale.up(sample)) == self.target).double().mean())
         agreement = float((self.judge(sample).argmax(1) == self.target).double().mean())
         moved = float((sample - self.x).flatten(1).norm(dim=1).double().mean()) / max(self._mdts, 1e-12)
-        score = conversion * agreement - CLOSENESS * moved
-        return Check(step, conversion, agreement, moved, score)
+        realism = float(self._data.nearest(flat(sample))[1].mean()) / max(self._real, 1e-12)
+        score = conversion * agreement - CLOSENESS * moved - REALISM * max(realism - 1, 0.0)
+        return Check(step, conversion, agreement, moved, realism, score)
 
 
 def split(y: NDArray[np.int64], share: float, most: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
