@@ -111,9 +111,11 @@ fa_status small_model::answer(const fa_batch *batch, fa_evaluation *out, fa_erro
     };
     const size_t T = widths.size();
     out->values = view(T, *values(where), pairs, 1);
-    out->predicted = view(T + 1, *values(where), R, 1);
-    views[T + 1].data = predicted.at(where);
-    views[T + 1].dtype = {kDLInt, 64, 1};
+    if (says_class || scalars[0] < 0) {
+        out->predicted = view(T + 1, *values(where), R, 1);
+        views[T + 1].data = predicted.at(where);
+        views[T + 1].dtype = {kDLInt, 64, 1};
+    }
     for (size_t t = 0; batch->gradients && t < T; t++) {
         FA_TRY(backend->upload(gradients[t]->at(where), gradient_host[t].data(),
                                pairs * widths[t] * item, stream, error));

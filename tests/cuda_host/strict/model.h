@@ -19,7 +19,7 @@ class small_model
 
     fa_model functions();
     int64_t calls = 0, live = 0;
-    /* Of every point its class; else only where the scalar asks for it. */
+    /* Of every point its class; else only where a scalar asks for it. */
     bool says_class = false;
 
   private:
