@@ -30,6 +30,8 @@ def at_layer(method: Any, problem: Problem) -> tuple[Any, Problem]:
     part: Any = None if lower.run.replaced else cut(lower.module, lower.site)
     arguments: tuple[Any, ...] = ()
     if part is None:
+        part, arguments = lower.traced(x) or (None, ())
+    if part is None:
         part = Above(method.model, lower.module, lower.site)
         arguments = (lower.form(problem.inputs), problem.args, problem.kwargs)
     inner = copy.copy(method)
@@ -75,6 +77,14 @@ class _Lowered:
         tensors = [as_tensor(x, self.device) for x in arrays]
         found = self.run(self.form(tensors), torch.from_numpy(index).to(self.device), self._rows)
         return found if self.problem.kit.name == "torch" else found.numpy()
+
+    def traced(self, x: Any) -> Any:
+        """What comes after the layer in the graph of the model's forward, and what it takes beside ``x``; or None."""
+        from .models.arguments import as_tensor
+        from .models.cut import cut_traced
+
+        inputs = self.form([as_tensor(member, self.device) for member in self.problem.inputs])
+        return cut_traced(self.module, self.site, self.run, inputs, as_tensor(x, self.device), self._rows)
 
     def baseline(self) -> Any:
         """(1, ...) if all examples have the same and the model sees nothing else of them, else (B, ...)."""

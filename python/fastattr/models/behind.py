@@ -16,6 +16,9 @@ from .arguments import as_tensor
 from .close import close
 from .structure import Prefix, find_prefix, forget_prefix
 
+TOGETHER = 16
+"""Examples that are put beside their baseline, so that weights are read once; more are not worth the copy."""
+
 
 class Behind:
     """The two ends of every path behind the prefix P, and the transpose of P.
@@ -44,7 +47,7 @@ class Behind:
                 if self._rows < many:
                     found = [torch.cat([run(part) for part in rows.split(self._rows)]) for rows in (self._x, base)]
                     return found[0].contiguous(), found[1].contiguous()
-                if len(base) > 1:
+                if len(base) > 1 or many > TOGETHER:
                     self._graph = self._linear(self._x)
                     return self._graph[1].detach().contiguous(), run(base).contiguous()
                 leaf, image = self._linear(torch.cat([self._x, base]))  # the weights are read once

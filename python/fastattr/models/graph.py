@@ -113,6 +113,22 @@ def descendants(traced: Traced, starts: Iterable[fx.Node]) -> set[fx.Node]:
     return found
 
 
+def shape_nodes(traced: Traced, dependent: set[fx.Node]) -> set[fx.Node]:
+    """Those of ``dependent`` nodes that see no more than the shapes of the tensors among them."""
+    found: set[fx.Node] = set()
+    for node in traced.nodes:
+        sources = [source for source in node.all_input_nodes if source in dependent]
+        if node in dependent and (_reads_shape(node) or (sources and found.issuperset(sources))):
+            found.add(node)
+    return found
+
+
+def _reads_shape(node: fx.Node) -> bool:
+    if node.op == "call_function":
+        return node.target is getattr and node.args[1] == "shape"
+    return node.op == "call_method" and node.target in ("size", "dim")
+
+
 def trace(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], leaf: nn.Module | None = None
 ) -> Traced | None:
@@ -122,7 +138,7 @@ def trace(
     """
     if isinstance(module, (torch.jit.ScriptModule, fx.GraphModule)) or any(map(has_hooks, module.modules())):
         return None
-    given = _given(module, args, kwargs)
+    given = plain_arguments(module, args, kwargs)
     if given is None:
         return None
     tensors = [name for name, value in given.items() if isinstance(value, Tensor)]
@@ -143,10 +159,10 @@ def _only_acts(node: fx.Node) -> bool:
     """Whether a node is there for what it does, as a statement that works in place: parts may not drop it."""
     if node.users or node.op not in ("call_method", "call_function", "call_module"):
         return False
-    return getattr(node.target, "__name__", "") not in ("_assert", "_assert_is_none", "eq")
+    return getattr(node.target, "__name__", "") not in ("_assert", "_assert_is_none", "eq", "getitem", "getattr")
 
 
-def _given(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+def plain_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
     """Forward's parameters by name: tensors and plain values; None for anything else."""
     if "forward" in module.__dict__:
         return None
@@ -157,7 +173,7 @@ def _given(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     bound.apply_defaults()
     kinds = {parameter.kind for parameter in bound.signature.parameters.values()}
     plain = (Tensor, bool, int, float, str, type(None))
-    if kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+    if kinds - {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
         return None
     return bound.arguments if all(isinstance(value, plain) for value in bound.arguments.values()) else None
 

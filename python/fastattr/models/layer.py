@@ -211,6 +211,11 @@ class Lower:
                     first += rows
         return found[0] if len(found) == 1 else torch.cat(found)
 
+    def arguments(self, inputs: Any, index: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments of the model at ``inputs`` for the examples ``index``."""
+        args, kwargs = gather(self._args, index), gather(self._kwargs, index)
+        return (tuple(args), {**inputs, **kwargs}) if isinstance(inputs, dict) else ((*inputs, *args), dict(kwargs))
+
     def _take(self, function: Callable[..., Any], inputs: Any, index: Tensor) -> Tensor:
         with Tap(self.site) as tap:
             call_model(function, inputs, gather(self._args, index), gather(self._kwargs, index))

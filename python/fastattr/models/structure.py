@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from .graph import Memory, Piece, Traced, ancestors, descendants, trace
+from .graph import Memory, Piece, Traced, ancestors, descendants, shape_nodes, trace
 from .part import has_hooks, in_order, runs_in_order
 
 # Exact types: a subclass, a parametrised module among them, may do anything.
@@ -37,7 +37,6 @@ _FIRST = {  # affine in the first argument, the others constant
 _SUM = {operator.add, operator.sub, torch.add, torch.sub, "add", "sub"}
 _PRODUCT = {operator.mul, torch.mul, "mul"}
 _QUOTIENT = {operator.truediv, torch.div, "div"}
-_SHAPE = {"size", "dim"}
 
 ELEMENT = 64.0
 """What a feature of a point costs (written, read, its gradient read and summed), in floating-point operations."""
@@ -187,15 +186,13 @@ def _trace_prefix(module: nn.Module, x: Tensor) -> tuple[Prefix, list[Piece], li
 def _cuts(traced: Traced, module: nn.Module, start: fx.Node) -> list[fx.Node]:
     """Nodes that are affine in ``start`` and that all else sees it through."""
     dependent = descendants(traced, [start])
-    shapes: set[fx.Node] = set()
+    shapes = shape_nodes(traced, dependent)
     affine = {start}
     for node in traced.nodes:
-        if node not in dependent or node is start:
+        if node not in dependent or node is start or node in shapes:
             continue
         sources = [source for source in node.all_input_nodes if source in dependent]
-        if _is_shape(node) or all(source in shapes for source in sources):
-            shapes.add(node)
-        elif all(source in affine or source in shapes for source in sources) and _keeps_affine(
+        if all(source in affine or source in shapes for source in sources) and _keeps_affine(
             traced, module, node, affine
         ):
             affine.add(node)
@@ -208,13 +205,6 @@ def _cuts(traced: Traced, module: nn.Module, start: fx.Node) -> list[fx.Node]:
         if all(user in inside for source in before for user in source.users):
             found.append(node)
     return found
-
-
-def _is_shape(node: fx.Node) -> bool:
-    """Whether a node reads no more than the shape of a tensor."""
-    if node.op == "call_function":
-        return node.target is getattr and node.args[1] == "shape"
-    return node.op == "call_method" and node.target in _SHAPE
 
 
 def _keeps_affine(traced: Traced, module: nn.Module, node: fx.Node, affine: set[fx.Node]) -> bool:
