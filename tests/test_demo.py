@@ -83,7 +83,7 @@ def test_the_page_is_whole_and_fetches_nothing(run):
     assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
     assert "script" not in page.count and "link" not in page.count
     assert not re.search(r"https?://|@import|url\(", run[0])
-    assert page.count["svg"] == 2 + 3 + (6 + 2 + 9 + 1 + 2 * 6) * len(examples.PAIRS)
+    assert page.count["svg"] == 2 + 3 + 2 * 9 + (6 + 6 + 2 + 9 + 1 + 2 * 6) * len(examples.PAIRS)
     assert page.count["dt"] == page.count["dd"] == 5 and page.count["tbody"] == len(demo.NAMES)
     assert "prefers-color-scheme: dark" in run[0]
     assert "nan" not in re.sub(r"<style>.*?</style>|base64,[^\"]*", "", run[0], flags=re.S).lower()

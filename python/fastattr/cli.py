@@ -31,7 +31,7 @@ def _demo(out: str, seed: int) -> int:
         raise ImportError("the demo needs PyTorch: pip install torch") from error
     from .demo import run
 
-    run(out, seed, partial(print, flush=True))
+    run(out, seed, partial(print, flush=True), progress=True)
     return 0
 
 

@@ -10,6 +10,7 @@ from ..datasets import Split
 from .examples import Example, Map, explain
 from .network import accuracy, one_thread, torch_of, train
 from .page import render
+from .starts import learn, starts
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ NAMES = {
 }
 
 
-def run(out: str | Path, seed: int = 0, say: Callable[[str], None] = lambda line: None) -> Path:
+def run(out: str | Path, seed: int = 0, say: Callable[[str], None] = lambda line: None, progress: bool = False) -> Path:
     """Train, explain and write ``out/index.html``.
 
     Parameters
@@ -39,6 +40,8 @@ def run(out: str | Path, seed: int = 0, say: Callable[[str], None] = lambda line
         Of the training, of the noise and of the sample of training digits.
     say : callable
         Takes each line of the report.
+    progress : bool
+        Show a bar (tqdm) while the generator is trained, when most of the page is written already.
 
     Returns
     -------
@@ -64,11 +67,16 @@ def run(out: str | Path, seed: int = 0, say: Callable[[str], None] = lambda line
         say(f"it reads {share:.1%} of {len(data.x_test)} unseen digits correctly; explaining four of them\n")
         examples = explain(network, data, seed)
         picture = _picture(network, data, examples[0])
-    for line in table(examples):
-        say(line)
-    path = folder / "index.html"
-    path.write_text(render(examples, share, len(data.x_test), picture), encoding="utf-8")
-    say(f"\nwrote {path}: open it in a browser")
+        for line in table(examples):
+            say(line)
+        path = folder / "index.html"
+        path.write_text(render(examples, share, len(data.x_test), picture), encoding="utf-8")
+        say(f"\nwrote {path}: open it in a browser")
+        say("training a generator that redraws digits, for the page's part on starting points ...")
+        gx = learn(network, data, seed, progress)
+        found = starts(network, data, examples, gx, seed)
+    path.write_text(render(examples, share, len(data.x_test), picture, found), encoding="utf-8")
+    say(f"it turns {found.converted:.1%} of unseen digits into any other as the network reads them; wrote it to {path}")
     return path
 
 

@@ -6,7 +6,7 @@ import base64
 import math
 
 from ..visualize import shared_scale
-from . import pushes, svg
+from . import pushes, starts, svg
 from .examples import CHECK_DRAWS, CHECK_ROUNDS, CHECK_STEPS, DRAWS, REFERENCES, TOLERANCE, Example, Map
 from .parts import AGAINST, FOR, a, figure, legend, map_of, number
 from .style import CSS
@@ -61,15 +61,19 @@ LABELS = {
 """Of the table's parts."""
 
 
-def render(examples: list[Example], share: float, tested: int, picture: bytes = b"") -> str:
+def render(
+    examples: list[Example], share: float, tested: int, picture: bytes = b"", found: starts.Starts | None = None
+) -> str:
     """HTML of the examples, the first of them at length.
 
-    ``share`` of ``tested`` digits were read correctly; ``picture`` is the PNG that the page's lines of code write.
+    ``share`` of ``tested`` digits were read correctly; ``picture`` is the PNG that the page's lines of code write;
+    ``found``, of every starting point, comes later than the rest.
     """
     first = examples[0]
     sections = [
         _hero(first, share, tested),
         _versus(first),
+        *([] if found is None else [starts.section(examples, found)]),
         _methods(examples),
         pushes.section(examples),
         pushes.heatmaps(examples),

@@ -80,11 +80,14 @@ pre {
   font: .9rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace; max-width: 46rem;
 }
 code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+.all-nine { grid-template-columns: repeat(9, 1fr); gap: .75rem; }
+.all-nine figcaption { font-size: .75rem; line-height: 1.35; }
 @media (max-width: 44rem) {
   h1 { font-size: 2rem; }
   .hero { grid-template-columns: 1fr 1.6fr; }
   .facts { grid-column: 1 / -1; }
   .six { grid-template-columns: repeat(3, 1fr); }
+  .all-nine { grid-template-columns: repeat(3, 1fr); }
   .seven { gap: .4rem; }
   .seven figcaption { font-size: .625rem; hyphens: auto; }
   .pushed { grid-template-columns: 1fr 1fr; }

@@ -52,7 +52,7 @@ class Fit:
         self.classifier, self.scale, self.options, self.every = classifier, scale, options, every
         self.key = _digest(options, x, y, share, every)
         self.fingerprint = classifier.fingerprint(scale, options.input_shape)
-        z = scale.down(x)
+        z = scale.down(x.float())
         labels = y.cpu().numpy()
         train, held = split(labels, share, MOST_VALIDATION, options.seed)
         if len(held) == 0:
