@@ -235,6 +235,7 @@ def test_a_function_is_asked_for_the_rows_that_are_on_their_way() -> None:
     ("answer", "words"),
     [
         (lambda v, g, p: (v, g), "predicted"),
+        (lambda v, g, p: (v, g, None), "predicted"),
         (lambda v, g, p: (v, g, p[:-1]), "predicted"),
         (lambda v, g, p: (v, g, p.astype(float)), "predicted"),
         (lambda v, g, p: (v, g, p.astype(np.int32)), "predicted"),

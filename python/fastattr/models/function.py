@@ -108,10 +108,10 @@ class FunctionSession:
         wanted = 3 if self._classifies else 2
         if not isinstance(answer, tuple) or len(answer) not in (2, 3):
             raise TypeError(f"value_and_gradient: expected a tuple (values, gradients), got {type(answer).__name__}")
-        if len(answer) < wanted:
+        if len(answer) < wanted or (wanted == 3 and answer[2] is None):
             raise ValueError(
                 "value_and_gradient: expected (values, gradients, predicted) with the predicted classes (R,), at which "
-                "adversarial paths end, got no third item"
+                "adversarial paths end, got none"
             )
         values, slopes = answer[:2]
         if not isinstance(slopes, tuple):
