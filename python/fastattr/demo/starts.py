@@ -81,7 +81,7 @@ def starts(network: torch.nn.Module, data: Split, examples: list[Example], gx: G
     objects: dict[str, Any] = {
         "Zero": kinds.Zero(),
         "Maximum": kinds.Maximum((0.0, 1.0)),
-        "Blur": kinds.Blur(1.5),
+        "Blur": kinds.Blur(1.0),
         "Uniform": kinds.Uniform((0.0, 1.0), DRAWS, seed),
         "Gaussian": kinds.Gaussian(0.3, (0.0, 1.0), DRAWS, seed),
         "Mean": kinds.Mean(data.x_train),
@@ -113,12 +113,12 @@ and below each the map of what lifts &ldquo;{e.digit}&rdquo; over &ldquo;{e.riva
 empty paper the map can only speak of ink that is there; from noise or a blur it compares with an image that nobody
 would call {a(e.rival)}.</p>
 {_nine(e, found.found[0])}
-<p>The last two start where the network does read {a(e.rival)}. A real one (<em>MDTS</em>) is another person&rsquo;s
+<p class="after">The last two start from a proper {e.rival}. A real one (<em>MDTS</em>) is another person&rsquo;s
 handwriting and differs in much that has nothing to do with the question. <em>GANMEX</em> learns to redraw: a generator
 changes the digit as little as it must for the network to read {a(e.rival)}, while a critic keeps it looking like
-handwriting. So the map shows the strokes that decide. After seconds of training the network read {found.converted:.1%}
-of {9 * JUDGED} redrawn unseen digits as wanted, and {found.closer:.0%} of them were nearer to their original than the
-nearest real one.</p>
+handwriting. So the map shows the strokes that decide. After {STEPS} steps of training the network read
+{found.converted:.1%} of {9 * JUDGED} redrawn unseen digits as wanted, and {found.closer:.0%} of them were nearer to
+their original than the nearest real one.</p>
 {rows}
 <p class="small">From empty paper, the map of one digit <em>versus</em> another is the difference of two maps that know
 nothing of each other: the control that the others are to beat.</p>"""

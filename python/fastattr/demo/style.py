@@ -80,6 +80,7 @@ pre {
   font: .9rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace; max-width: 46rem;
 }
 code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+.after { margin-top: 1.75rem; }
 .all-nine { grid-template-columns: repeat(9, 1fr); gap: .75rem; }
 .all-nine figcaption { font-size: .75rem; line-height: 1.35; }
 @media (max-width: 44rem) {
