@@ -207,7 +207,7 @@ static fa_status pull(void *context, const int64_t *active, int64_t count, int64
                       fa_error *error)
 {
     fa_callback_model *self = context;
-    (void)error; /* Python's exception stands */
+    FA_TRY(fa_stand_in_wait(FA_OK, error));
     PyEval_RestoreThread(self->thread);
     const int failed = fa_call_pull(self->pull, active, count, level) < 0;
     self->thread = PyEval_SaveThread();

@@ -166,6 +166,7 @@ static double seconds(void)
 static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *out, fa_error *error)
 {
     fa_native_model *self = context;
+    FA_TRY(fa_stand_in_wait(FA_OK, error));
     FA_TRY(self->network.evaluate(self->network.self, batch, out, error));
     const double now = seconds();
     if (now - self->checked < FA_SIGNAL_SECONDS) return FA_OK;
@@ -176,13 +177,19 @@ static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *o
     return interrupted ? FA_EMODEL : FA_OK;
 }
 
-static void release(void *self) { (void)self; } /* the answer is the run's until its end */
+/* The answer is the run's, which the next evaluation overwrites: it must have been read. */
+static void release(void *self)
+{
+    fa_error unused;
+    (void)self;
+    (void)fa_stand_in_wait(FA_OK, &unused); /* what failed is said again at the next wait */
+}
 
 static fa_status pull(void *context, const int64_t *active, int64_t count, int64_t level,
                       fa_error *error)
 {
     fa_native_model *self = context;
-    (void)error; /* Python's exception stands */
+    FA_TRY(fa_stand_in_wait(FA_OK, error));
     PyEval_RestoreThread(self->thread);
     const int failed = fa_call_pull(self->pull, active, count, level) < 0;
     self->thread = PyEval_SaveThread();
