@@ -388,3 +388,28 @@ def test_a_checksum_sees_every_word() -> None:
         assert _core.checksum((z,)) != known
     assert _core.checksum((x[:500], x[500:])) != known
     assert _core.checksum((np.zeros(3),)) != _core.checksum((np.zeros(4),))
+
+
+SHORT = """
+import resource, numpy as np, fastattr as fa
+model = fa.DenseModel([np.full((8, 2000), 1e-3), np.ones((2, 8))], activations="tanh")
+x, method = np.ones((1, 2000)), lambda rows: fa.SmoothGrad(model, samples=20000, stdev=0.1, rows=rows)
+wanted = method(500)(x, 1)
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 450 * 2**20  # the points take 320 MB, and so would the gradients
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+found = method(20000)(x, 1)
+assert (found.values == wanted.values).all()
+print(found.engine.split()[-2])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_chunk_without_memory_is_halved() -> None:
+    """Sums run in the order of the rows, and rows do not depend on the chunk: to the bit the same."""
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("the sanitizer needs the address space")
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-c", SHORT], env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert 1 <= int(run.stdout) < 20000
