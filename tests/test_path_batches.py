@@ -268,7 +268,7 @@ def test_refused_paths_of_several_inputs() -> None:
     ("options", "error", "message"),
     [
         ({"steps": 0}, ValueError, "steps"),
-        ({"steps": "exact"}, NotImplementedError, "exact"),
+        ({"steps": "exact"}, ValueError, "steps: expected"),
         ({"steps": 9, "rule": "nested"}, ValueError, "steps: the nested rule"),
         ({"rule": "midpoint"}, ValueError, "rule"),
         ({"steps": 5, "rule": "simpson"}, ValueError, "rule"),
