@@ -174,7 +174,7 @@ def test_a_heatmap_has_one_colour():
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "run", lambda out, seed, say: say(f"{out} {seed}"))
+    monkeypatch.setattr(demo, "run", lambda out, seed, say, progress: say(f"{out} {seed}"))
     assert cli.main(["demo", "--out", "here", "--seed", "4"]) == 0
     assert capsys.readouterr().out == "here 4\n"
     assert cli.main(["show-config"]) == 0
@@ -182,7 +182,9 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as usage:
         cli.main(["draw"])
     assert usage.value.code == 2
-    monkeypatch.setattr(demo, "run", lambda out, seed, say: (tmp_path / "file").joinpath("x").mkdir(parents=True))
+    monkeypatch.setattr(
+        demo, "run", lambda out, seed, say, progress: (tmp_path / "file").joinpath("x").mkdir(parents=True)
+    )
     (tmp_path / "file").write_text("")
     assert cli.main(["demo"]) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("fastattr: ")
