@@ -51,7 +51,7 @@ class GANMEX:
         Of one example: images (C, H, W), C from 1 to 4, H and W divisible by 4 and at least 8; or vectors (D,).
     value_range : (low, high), optional
         Numbers or arrays that broadcast to one input; nothing lies outside. Default for images the least and the
-        largest value of the training data, for vectors three standard deviations around the mean of each feature,
+        largest value of the training data, for vectors four standard deviations around the mean of each feature,
         where an input beyond that keeps what it has beyond.
     weights : dict, optional
         Of the losses: ``adversarial``, ``classification``, ``reconstruction``, ``similarity``. Default 1, 10, 10, 20

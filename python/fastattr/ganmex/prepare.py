@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .classifier import Scale
 
-DEVIATIONS = 3.0
+DEVIATIONS = 4.0
 """A range taken from vectors: so many standard deviations around the mean of each feature."""
 
 
