@@ -143,7 +143,8 @@ def compare(got: fa.Attribution, want: fa.Attribution, rtol: float) -> None:
 def test_same_attributions(name: str, dtype: torch.dtype, steps: Any) -> None:
     build, x, note = MODELS[name]
     net, x = seeded(build).to(dtype), x.to(dtype)
-    for base in (None, data(*x.shape[1:], seed=3, dtype=dtype), data(*x.shape, seed=4, dtype=dtype)):
+    one = data(*x.shape[1:], seed=3, dtype=dtype)
+    for base in (None, one, one.expand(x.shape), data(*x.shape, seed=4, dtype=dtype)):
         got, want = both(fa.IntegratedGradients(net, steps=steps, tolerance=1e-4), x, 1, baseline=base)
         assert note in got.engine
         compare(got, want, 1e-12 if dtype == torch.float64 else 1e-6)

@@ -19,7 +19,7 @@ typedef enum {
  * attribution does. */
 typedef struct {
     const DLTensor *input; /* (T): (B, E)                                  */
-    const DLTensor *base;  /* (T): (B, E) or (1, E), as many as integration.base */
+    const DLTensor *base;  /* (T): (B, E) or (1, E)                        */
     DLTensor *sum;         /* (T): (L, B, E) accumulators, zero at entry   */
 } fa_behind;
 

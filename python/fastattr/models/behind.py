@@ -37,7 +37,10 @@ class Behind:
         self._rows = len(self._x)
         self._graph: tuple[Tensor, Tensor] | None = None
         self._results: list[Tensor] = []
-        self.input, self.base = self._images(as_tensor(problem.bases[0], device))
+        base = as_tensor(problem.bases[0], device)
+        if len(base) > 1 and bool((base == base[:1]).all()):  # one baseline, spelt out for every example
+            base = base[:1]
+        self.input, self.base = self._images(base)
 
     def _images(self, base: Tensor) -> tuple[Tensor, Tensor]:
         """P(x) and P(x'): together, with a graph that serves the transpose, or in pieces where memory is short."""
