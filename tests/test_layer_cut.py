@@ -122,3 +122,30 @@ def test_a_cut_does_not_outlive_the_forward_it_was_made_of() -> None:
         assert_close(got.values, want.values, rtol=1e-12, atol=1e-14)
         values.append(float(got.values.sum()))
     assert len(set(values)) == 4
+
+
+class Frozen(nn.Module):
+    """The number of rows is taken out of the graph by Python: a trace knows that of its time only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.head, self.rows = nn.Linear(400, 48), nn.Linear(48, C), 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Tensor):
+            self.rows = len(x)
+        y = self.low(x).tanh() + torch.zeros(self.rows, 48)
+        return self.head(y).view(self.rows, C)
+
+
+def test_pieces_that_do_not_run_are_done_without() -> None:
+    net, x = seeded(Frozen), data(B, 400)
+    att = fa.Saliency(net, layer="low")(x, 1)
+    assert "by a hook" in att.engine
+    with torch.no_grad():
+        z = net.low(x)
+    assert_close(att.values, fa.Saliency(nn.Sequential(nn.Tanh(), net.head).eval(), engine="callback")(z, 1).values)
+    plain = nn.Sequential(net.low, nn.Tanh(), net.head).eval()
+    got = fa.IntegratedGradients(net, steps=200)(x, 1)
+    assert "affine prefix" not in got.engine
+    assert_close(got.values, fa.IntegratedGradients(plain, steps=200, engine="callback")(x, 1).values)

@@ -13,7 +13,7 @@ from .. import _core
 from ..arrays import dtype_name
 from ..problem import Problem
 from .arguments import as_tensor
-from .close import close
+from .close import close, first_row
 from .structure import Prefix, find_prefix, forget_prefix
 
 TOGETHER = 16
@@ -117,9 +117,13 @@ def look_behind(module: nn.Module, problem: Problem, device: torch.device, rows:
     for _ in range(2):
         if prefix is None or not prefix.pays(problem.examples, rows):
             return None
-        behind = Behind(prefix, problem, device)
-        if agrees(prefix, module, behind, x, base):
-            return prefix, behind
+        try:
+            behind = Behind(prefix, problem, device)
+            if agrees(prefix, module, behind, x, base):
+                return prefix, behind
+        except Exception:
+            if not prefix.traced:
+                raise
         forget_prefix(module, x)  # its forward may take another way now
         prefix = find_prefix(module, x)
     return None
@@ -134,7 +138,12 @@ def agrees(prefix: Prefix, function: Any, behind: Behind, x: Tensor, base: Tenso
     if prefix.checked and not prefix.traced:
         return True
     z = behind.input
-    if z.dtype != x.dtype or not close(prefix.rest(z[:1]), function(x)):  # autocast computes in another
+    if z.dtype != x.dtype:  # autocast computes in another
+        return False
+    wanted = function(torch.cat([x] * 3) if prefix.traced else x)
+    if not close(prefix.rest(z[:1]), first_row(wanted)):
+        return False
+    if prefix.traced and not close(prefix.rest(torch.cat([z[:1]] * 3)), wanted):  # of any number of rows
         return False
     if prefix.checked:
         return True

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .close import close
+from .close import close, first_row
 from .graph import Memory, Piece, Traced, ancestors, descendants, plain_arguments, shape_nodes, trace
 from .layer import After, Lower, Site
 from .part import has_hooks
@@ -61,7 +61,7 @@ def cut_traced(
     """What comes after the site, and the tensors (B, ...) that it takes beside ``value`` (B, ...), its activations.
 
     None where the module cannot be traced, and where the pieces compute anything else than it does: they are compared
-    at every call, on another number of rows than B.
+    at every call, on two numbers of rows.
     """
     if any(part.training or has_hooks(part) for part in module.modules()) or len(value) == 0:
         return None
@@ -76,7 +76,10 @@ def cut_traced(
         cut = _memory.get(module, key, lambda: _find(module, site, given))
         if cut is None:
             return None
-        found = _try(cut, module, given, value, rows)
+        try:
+            found = _try(cut, module, given, value, rows)
+        except Exception:  # a piece that does not run on other rows; what is wrong with the model shows without it
+            found = None
     if found is None:
         _memory.forget(module, key)
         return None
@@ -114,7 +117,10 @@ def _try(cut: _Cut, module: nn.Module, given: dict[str, Any], value: Tensor, row
         beside = found
     got = cut.above.run(pick(value), *map(pick, beside))
     wanted = module(**{name: pick(x) for name, x in given.items()})
-    return beside if close(got, wanted) else None
+    if not close(got, wanted):
+        return None
+    one = cut.above.run(value[:1], *(x[:1] for x in beside))
+    return beside if close(one, first_row(wanted)) else None
 
 
 def _in_blocks(run: Callable[..., tuple[Any, ...]], tensors: list[Tensor], rows: int) -> tuple[Tensor, ...] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,7 +178,9 @@ def _trace_prefix(module: nn.Module, x: Tensor) -> tuple[Prefix, list[Piece], li
             continue
         steps = sum(n.op.startswith("call_") for n in inside)
         note = f"affine prefix: {steps} operation{'s' if steps > 1 else ''}"
-        prefix = _weighed(Prefix(pieces[0].run, pieces[1].run, note, traced=True), x)
+        prefix = None
+        with suppress(Exception):  # what Python did while it was traced may hold for no other input
+            prefix = _weighed(Prefix(pieces[0].run, pieces[1].run, note, traced=True), x)
         if prefix is not None and (best is None or prefix.gain >= best[0].gain):
             best = prefix, pieces, [traced.resolve(module, n) for n in inside if n.op == "call_module"]
     return best
