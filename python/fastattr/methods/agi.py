@@ -11,7 +11,6 @@ from ..adversarial_paths import AdversarialPaths
 from ..ascending import BROKEN, REACHED, STALLED, Ascended, Ascent, PathProgress, ascend
 from ..engine import empty_result, target_table, warn_of
 from ..false_classes import SELECTIONS, false_classes
-from ..models.dense import DenseModel
 from ..models.function import FunctionModel
 from ..problem import Outgrown, Problem
 from ..progress import Progress
@@ -122,8 +121,8 @@ class AGI(GradientMethod):
     def _adapter(self) -> Any:
         if isinstance(self.model, FunctionModel) and self.output == "softmax":
             return self.model  # the default speaks of what torch models return
-        if self.engine == "native" or isinstance(self.model, DenseModel):
-            raise NotImplementedError("model, engine: AGI does not run natively; pass a torch module")
+        if self.engine == "native":
+            raise NotImplementedError('engine: AGI does not run natively; expected "auto" or "callback"')
         return self._autograd()
 
     def _run(self, problem: Problem, target: Any, versus: Any, ids: Any, progress: Progress) -> dict[str, Any]:

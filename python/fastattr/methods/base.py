@@ -17,6 +17,7 @@ from ..baselines.resolve import draws_of
 from ..engine import Plan, explain
 from ..layers import at_layer
 from ..models import adapt
+from ..models.dense import DenseModel
 from ..optimizing import on_copy
 from ..problem import Problem, normalise
 from ..progress import Progress
@@ -181,6 +182,10 @@ class GradientMethod:
 
     def _autograd(self) -> Any:
         """The adapter through autograd, for those that ask a model for more than the native one gives."""
+        if isinstance(self.model, DenseModel):
+            raise NotImplementedError(
+                "model: AGI, adversarial examples, layer= and optimize= do not run natively; pass a torch module"
+            )
         return adapt(self.model, self.output, self.output_axis, self.output_key, "callback", self._note)
 
     def _explain_copy(self, model: Any, note: str) -> None:
