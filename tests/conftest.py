@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from typing import NamedTuple
 
 import pytest
@@ -36,3 +37,10 @@ def ctrl_c_interrupts() -> None:
     """A job that a shell started in the background ignores SIGINT, and so would every test and process of it."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def same_weights_every_time() -> None:
+    """Networks that a test makes are the same in every run, alone or among others."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

@@ -163,9 +163,9 @@ def test_a_path_that_cannot_move_is_retired() -> None:
     flat = nn.Linear(D, C).eval()
     with torch.no_grad():
         flat.weight[2] = 0
+        flat.bias[2] = -100
     att = fa.AGI(flat, output="raw", direction="target", classes=[2])(X[:, :], 1)
-    late = ~att.paths.reached[:, 0]
-    assert late.any() and att.paths.stalled[late].all() and not att.paths.steps.any() and not att.values.any()
+    assert att.paths.stalled.all() and not att.paths.steps.any() and not att.values.any()
     still = fa.AGI(NET, radius=0.0)(X)
     assert still.paths.stalled.all() and not still.values.any() and not still.gap.any()
 
