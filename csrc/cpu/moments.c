@@ -9,6 +9,11 @@
 #include "../draws.h"
 #include "wide.h"
 
+/* gcc's analyzer does not see that loops over vectors and over what is left fill a buffer. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#pragma GCC diagnostic ignored "-Wanalyzer-use-of-uninitialized-value"
+#endif
+
 #define FA_TEMPLATE "moments_kernels.h"
 #include "foreach_level.h"
 
