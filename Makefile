@@ -139,7 +139,7 @@ lint: $(READY)  ## ruff, mypy, clang-format, the C files with warnings as errors
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES) $(CUDA_FILES) $(C_TESTS)
+	@$(VENV)/bin/clang-format --dry-run --Werror $(C_FILES) $(CUDA_FILES) $(C_TESTS)
 	FASTATTR_WERROR=1 CFLAGS="$(ANALYZER)" $(PY) setup.py --quiet build_ext --force --build-temp build/lint --build-lib build/lint
 
 ANALYZER = $(shell $(CC) -fanalyzer -x c -fsyntax-only /dev/null 2>/dev/null && echo -fanalyzer)
