@@ -53,7 +53,7 @@ def digits(steps: int = 1000) -> Task:
     return _task("digits", data, 10, steps, (0.0, 1.0), nets, epochs=30)
 
 
-def shapes(steps: int = 1000) -> Task:
+def shapes(steps: int = 1500) -> Task:
     data = datasets.shapes()
     nets = image_classifier(3, 3, 32, 16), image_classifier(3, 3, 32, 20, seed=7)
     extra = {"counterfactual": torch.from_numpy(data.counterfactual), "mask": torch.from_numpy(data.mask)}

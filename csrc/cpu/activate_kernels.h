@@ -117,7 +117,7 @@ static inline __attribute__((always_inline)) void FN(activate_as)(T *block, T *g
 {
     for (int64_t m = 0; m < M; m++) {
         for (int64_t n = 0; n < N; n += WIDTH) {
-            VEC slope;
+            VEC slope = {0}; /* by_lane sets it element by element */
             FN(save)(block + m * stride + n,
                      FN(activation)(FN(load)(block + m * stride + n), &slope, activate, kind));
             FN(save)(gate + m * stride + n, slope);

@@ -9,11 +9,9 @@
 #include <immintrin.h>
 #endif
 
-/* gcc's analyzer takes a shift of a vector for one of a scalar, and does not see a vector's pointer
- * written through. */
+/* gcc's analyzer takes a shift of a vector for one of a scalar. */
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #pragma GCC diagnostic ignored "-Wanalyzer-shift-count-overflow"
-#pragma GCC diagnostic ignored "-Wanalyzer-use-of-uninitialized-value"
 #endif
 
 double fa_activation_at(const fa_activate *activate, double z, double *slope)

@@ -368,7 +368,7 @@ class GANMEX:
         if self.weights is not None:
             return Weights(**self.weights)
         small = int(np.prod(self.input_shape)) <= SMALL
-        return Weights() if small else Weights(1.0, 1.0, 10.0, 10.0)
+        return Weights() if small else Weights(1.0, 2.0, 10.0, 20.0)
 
     def _check_options(self) -> None:
         if self.fallback not in FALLBACKS:
