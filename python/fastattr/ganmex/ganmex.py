@@ -55,7 +55,7 @@ class GANMEX:
         where an input beyond that keeps what it has beyond.
     weights : dict, optional
         Of the losses: ``adversarial``, ``classification``, ``reconstruction``, ``similarity``. Default 1, 10, 10, 20
-        for inputs of up to 256 numbers, 1, 1, 10, 10 for larger ones. A zero leaves a term out.
+        for inputs of up to 256 numbers, 1, 2, 10, 20 for larger ones. A zero leaves a term out.
     fallback : {"warn", "raise", "mdts", "none"}
         What `baseline` does where the classifier does not take an edit for its class: warn and use it all the same,
         raise, or take the nearest training sample of the class (`fastattr.baselines.MDTS`).
