@@ -17,13 +17,11 @@ from torch import nn
 
 # Rows of a chunk on the CPU. Larger chunks wait for memory (beyond the caches, and for fresh pages: the C library maps
 # blocks above 32 MB anew each time), smaller ones for the interpreter and for threads to meet. Measured on an MLP, a
-# small CNN and ResNet-18 at 224 px, whose rows take 0.6 kB, 132 kB and 22 MB.
+# small CNN and ResNet-18 at 64 and 224 px, whose rows take 0.6 kB, 132 kB, 1.8 MB and 22 MB.
 WORKING_SET = 16 * 2**20
 """Bytes of saved activations, points and gradients of one chunk ..."""
-FEW_ROWS = 8
-"""... but so many rows at least, since layers work on whole batches, ..."""
-LARGE_WORKING_SET = 256 * 2**20
-"""... as long as they take no more than this."""
+FEW_ROWS = ((16, 48 * 2**20), (8, 256 * 2**20))
+"""... but so many rows at least, since layers work on whole batches, as long as they take no more bytes than this."""
 MOST_ROWS = 2048
 MOST_ROWS_CUDA = 2**15
 """Far beyond what fills a device, and below 65535, where grids of some layers end."""
@@ -50,7 +48,8 @@ class Probe:
             cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
             rows = min(MOST_ROWS_CUDA, (free + cached) // 2 // size)
         else:
-            rows = min(MOST_ROWS, max(WORKING_SET // size, min(FEW_ROWS, LARGE_WORKING_SET // size)))
+            few = max(min(rows, most // size) for rows, most in FEW_ROWS)
+            rows = min(MOST_ROWS, max(WORKING_SET // size, few))
         return max(1, rows if self.limit is None else min(rows, self.limit))
 
 
