@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import sys
 
-import torch
-
 from benchmarks import adaptive, agi, integrated_gradients, kernels, report, sampled, structure
 
 
 def main() -> int:
     options = report.parser("every benchmark", path=False)
     options.add_argument("--full", action="store_true", help="the longest case and 300 test digits too")
-    given = options.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
+    given = report.parse(options)
     for key, value in report.facts().items():
         print(f"{key}: {value}")
     print("\nIntegrated Gradients, 50 Gauss-Legendre nodes, beside Captum")

@@ -195,9 +195,7 @@ def run(examples: int = 300, nets: int = 50, path: Path | None = None) -> None:
 def main() -> int:
     options = report.parser('the accuracy and cost of steps="auto"')
     options.add_argument("--examples", type=int, default=300, help="test digits per network and output")
-    given = options.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
+    given = report.parse(options)
     run(min(given.examples, 24) if given.quick else given.examples, 10 if given.quick else 50, given.json)
     return 0
 

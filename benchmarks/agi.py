@@ -252,14 +252,11 @@ def run(quick: bool = False, only: str | None = None, path: Path | None = None) 
     return not any(row.get("failed") for row in rows)
 
 
-def main() -> int:
-    options = report.parser("AGI beside Algorithm 1, one image and one class at a time")
-    options.add_argument("--case", help='part of a line\'s name, as "digits" or "ResNet"')
-    given = options.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    return 0 if run(given.quick, given.case, given.json) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        report.command(
+            run,
+            "AGI beside Algorithm 1, one image and one class at a time",
+            'part of a line\'s name, as "digits" or "ResNet"',
+        )
+    )

@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks import report
 from benchmarks.ganmex_tasks import TASKS, Figure, Task, edit_figures, fitted
 
@@ -167,9 +165,7 @@ def main() -> int:
     options.add_argument("--only", help='part of a name, as "digits" or "digits, no swap"')
     options.add_argument("--seeds", type=int, default=2)
     options.add_argument("--first", type=int, default=0, help="the first seed")
-    given = options.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
+    given = report.parse(options)
     return 0 if run(given.only, given.seeds, given.first, given.quick, given.json) else 1
 
 

@@ -170,14 +170,9 @@ def run(quick: bool = False, only: str | None = None, path: Path | None = None) 
     return not any(row.get("failed") for row in rows)
 
 
-def main() -> int:
-    options = report.parser("Integrated Gradients beside Captum")
-    options.add_argument("--case", help='part of a case\'s name, as "CNN", "CNN 28x28 B=16" or "memory"')
-    given = options.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    return 0 if run(given.quick, given.case, given.json) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        report.command(
+            run, "Integrated Gradients beside Captum", 'part of a case\'s name, as "CNN", "CNN 28x28 B=16" or "memory"'
+        )
+    )

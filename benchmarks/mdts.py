@@ -98,9 +98,7 @@ def run(quick: bool = False, path: Path | None = None) -> bool:
 
 
 def main() -> int:
-    given = report.parser("the nearest training sample of a class").parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
+    given = report.parse(report.parser("the nearest training sample of a class"))
     return 0 if run(given.quick, given.json) else 1
 
 

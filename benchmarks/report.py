@@ -7,7 +7,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -171,3 +171,19 @@ def parser(description: str, path: bool = True) -> argparse.ArgumentParser:
         options.add_argument("--json", type=Path, default=None, help="where to write (benchmarks/results/<name>.json)")
     options.add_argument("--threads", type=int, default=None, help="threads of both sides (torch's default)")
     return options
+
+
+def parse(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line; torch's threads are set."""
+    given = options.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    return given
+
+
+def command(run: Callable[[bool, str | None, Path | None], bool], description: str, case: str) -> int:
+    """The `main` of a benchmark of cases: ``run(quick, case, json)``; ``case`` says what --case takes."""
+    options = parser(description)
+    options.add_argument("--case", help=case)
+    given = parse(options)
+    return 0 if run(given.quick, given.case, given.json) else 1

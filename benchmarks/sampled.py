@@ -224,14 +224,11 @@ def run(quick: bool = False, only: str | None = None, path: Path | None = None) 
     return not any(row.get("failed") for row in rows)
 
 
-def main() -> int:
-    options = report.parser("SmoothGrad, GradientShap and Expected Gradients beside Captum and shap")
-    options.add_argument("--case", help='part of a line\'s name, as "shap", "SmoothGrad" or "memory"')
-    given = options.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    return 0 if run(given.quick, given.case, given.json) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        report.command(
+            run,
+            "SmoothGrad, GradientShap and Expected Gradients beside Captum and shap",
+            'part of a line\'s name, as "shap", "SmoothGrad" or "memory"',
+        )
+    )
