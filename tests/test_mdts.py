@@ -18,6 +18,7 @@ from test_state import fingerprint  # noqa: E402
 import fastattr as fa  # noqa: E402
 from fastattr import reference  # noqa: E402
 from fastattr.baselines import MDTS, nearest  # noqa: E402
+from fastattr.baselines.mdts import predicted_classes  # noqa: E402
 from fastattr.baselines.nearest import Candidates  # noqa: E402
 
 
@@ -145,6 +146,13 @@ def test_several_inputs_are_near_jointly() -> None:
     att = fa.IntegratedGradients(net)(queries, (c + 1) % 3, versus=c, baseline=near)
     assert torch.equal(att.values[0], fa.IntegratedGradients(net)(
         queries, (c + 1) % 3, versus=c, baseline=near.baseline(queries, c)).values[0])  # fmt: skip
+
+
+def test_integer_members_go_with_their_samples() -> None:
+    """Over more samples than a chunk has rows, in the order that only the integers know."""
+    x, kind = data(5000, 3), torch.arange(5000) % 3
+    model = lambda a, kind: torch.nn.functional.one_hot(kind, 3) + 0 * a  # noqa: E731
+    np.testing.assert_array_equal(predicted_classes(model, {"a": x, "kind": kind}), kind)
 
 
 def test_why_a_three_and_not_an_eight(trained_digits) -> None:

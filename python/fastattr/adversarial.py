@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .ascending import REACHED, Ascended, Ascent, PathProgress, ascend, random_starts
-from .engine import target_table
+from .ascending import REACHED, Ascended, Ascent, PathProgress, ascend, explained_classes, random_starts
+from .engine import in_session, target_table
 from .methods.agi import check_ascent
 from .methods.base import check_samples
 from .methods.saliency import Saliency
 from .models.function import FunctionModel
-from .problem import Outgrown, normalise
+from .problem import normalise
 from .progress import Progress
 from .sampling import example_ids
 from .targets import check_different
@@ -142,9 +142,8 @@ def adversarial(
     start = random_starts(problem, float(radius or 0.0), clamp, int(seed), numbers) if random_start else None
     with Progress(method.progress, "adversarial") as progress:
         found = _walk(method, problem, plan, target, towards, start, progress)
-    assert found.ends is not None
     return Adversarial(
-        problem.restore([end[:, 0] for end in found.ends]) if problem.form is object else _restored(problem, found),
+        _restored(problem, found),
         kit.report(found.outcome[:, 0] == REACHED),
         kit.report(np.ascontiguousarray(found.predicted[:, 0])),
         kit.report(np.ascontiguousarray(found.steps[:, 0])),
@@ -161,27 +160,13 @@ def _restored(problem: Any, found: Ascended) -> Any:
 def _walk(
     method: Any, problem: Any, plan: Ascent, target: Any, towards: Any, start: list[Any] | None, progress: Progress
 ) -> Ascended:
-    adapter = method._autograd()
-    for attempt in (0, 1):
-        try:
-            with adapter.open(problem, progress) as session:
-                shape = session.output_shape
-                if shape is not None and (len(shape) != 1 or shape[0] < 2):
-                    got = ", ".join(map(str, ("B", *shape)))
-                    raise ValueError(f"model: expected outputs (B, K) with K >= 2, got ({got})")
-                if target is None and shape is None:
-                    raise ValueError("target: expected a class, since only the function knows how many there are")
-                if target is None:
-                    targets = session.class_scores().argmax(1)
-                else:
-                    targets = target_table(session, target, None, problem.examples)[0][:, 0].copy()
-                goals = np.full((problem.examples, 1), -1, np.int64)
-                if towards is not None:
-                    goals[:, 0] = target_table(session, towards, None, problem.examples, "towards")[0][:, 0]
-                    check_different(targets, goals[:, 0], "towards")
-                session.progress = PathProgress(progress, problem.examples)
-                return ascend(session, problem, plan, targets, goals, method.rows, keep_ends=True, start=start)
-        except Outgrown:
-            if attempt:
-                raise
-    raise AssertionError
+    def work(session: Any) -> Ascended:
+        targets, _ = explained_classes(session, problem, target)
+        goals = np.full((problem.examples, 1), -1, np.int64)
+        if towards is not None:
+            goals[:, 0] = target_table(session, towards, None, problem.examples, "towards")[0][:, 0]
+            check_different(targets, goals[:, 0], "towards")
+        session.progress = PathProgress(progress, problem.examples)
+        return ascend(session, problem, plan, targets, goals, method.rows, keep_ends=True, start=start)
+
+    return in_session(method._autograd(), problem, progress, work)

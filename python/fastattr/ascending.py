@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .arrays import accumulator_name, dtype_name, is_torch
-from .engine import bind
+from .engine import bind, target_table
 from .problem import Climb, Problem, bound_arrays
 
 _WAVE = 64 * 2**20
@@ -57,6 +57,26 @@ class Ascended:
     contributions: list[Any] | None  # (B, k, ...)
     ends: list[Any] | None  # (B, k, ...)
     rows: int
+
+
+def explained_classes(
+    session: Any, problem: Problem, target: Any, ranked: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """(B,) the classes that paths leave, given or predicted, and if ``ranked`` all outputs (B, K), where K is known.
+
+    Raises where there is no other class to go to.
+    """
+    shape, scores = session.output_shape, None
+    if shape is not None and (len(shape) != 1 or shape[0] < 2):
+        got = ", ".join(map(str, ("B", *shape)))
+        raise ValueError(f"model: expected outputs (B, K) with K >= 2, since paths go to other classes, got ({got})")
+    if ranked and shape is not None:
+        scores = session.class_scores()
+    if target is not None:
+        return target_table(session, target, None, problem.examples)[0][:, 0].copy(), scores
+    if shape is None:
+        raise ValueError("target: expected a class, since only the function knows how many there are, got None")
+    return session.predicted() if scores is None else scores.argmax(1), scores
 
 
 def ascend(

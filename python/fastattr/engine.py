@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from .progress import Progress
 from .targets import check_different, flat_targets
 from .warning import warn
 
+Found = TypeVar("Found")
 _SINGULAR, _NONFINITE = 2, 3  # fa_outcome of csrc/engine/integrate.h
 
 
@@ -43,11 +45,18 @@ def explain(
     """Run ``plan``; the fields of the `Attribution`."""
     if problem.examples == 0:
         return empty_result(problem)
+    return in_session(
+        adapter, problem, progress, lambda session: _explain(session, problem, plan, target, versus, rows)
+    )
+
+
+def in_session(adapter: Any, problem: Problem, progress: Progress, work: Callable[[Any], Found]) -> Found:
+    """``work(session)``, and once more where the model is not what was remembered of it."""
     for attempt in (0, 1):
         try:
             with adapter.open(problem, progress) as session:
-                return _explain(session, problem, plan, target, versus, rows)
-        except Outgrown:  # the model is not what was remembered of it
+                return work(session)
+        except Outgrown:
             if attempt:
                 raise
     raise AssertionError
@@ -226,6 +235,12 @@ def reported_target(
 
 def _exact_target(target: Any, table: NDArray[np.int64], predict: bool, versus: Any, session: Any, kit: Any) -> Any:
     return reported_target(target, kit.table(table), predict, versus, table, session.output_shape, kit)
+
+
+def warn_of_nonfinite(examples: NDArray[np.bool_]) -> None:
+    """Warn of those among all examples (B,), if any."""
+    if examples.any():
+        warn_of(np.where(examples, _NONFINITE, 0).astype(np.uint8))
 
 
 def warn_of(outcome: NDArray[np.uint8]) -> None:

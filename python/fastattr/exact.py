@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .arrays import EPS, accumulator_name, dtype_name
-from .engine import warn_of
+from .engine import warn_of_nonfinite
 from .problem import Problem
 from .targets import check_different
 
@@ -41,8 +41,7 @@ def integrate_exactly(
         error = np.where(norm == 0, 0.0, size / norm)  # rounding makes no zeros of all
         converged = (error <= tolerance) | (size <= 16 * EPS["float64"] * np.maximum(abs(output), abs(base_output)))
     finite = np.isfinite(total + norm + output + base_output)
-    if not finite.all():
-        warn_of(np.where(finite, 0, 3).astype(np.uint8))
+    warn_of_nonfinite(~finite)
     session.finish()
     return {
         "values": problem.restore([kit.cast(values, accumulator_name(dtype_name(x)))]),

@@ -13,6 +13,11 @@ from .arrays import is_torch
 SELECTIONS = ("random", "top", "stride")
 
 
+def is_number(classes: Any) -> bool:
+    """Whether ``classes`` is how many, and not which."""
+    return isinstance(classes, (int, np.integer)) and not isinstance(classes, bool)
+
+
 def false_classes(
     classes: Any,
     select: str,
@@ -24,7 +29,7 @@ def false_classes(
 ) -> NDArray[np.int64]:
     """(B, k) classes other than ``targets`` (B,), ascending, out of ``count`` (None: not known)."""
     whole = isinstance(classes, str) and classes == "all"
-    if whole or (isinstance(classes, (int, np.integer)) and not isinstance(classes, bool)):
+    if whole or is_number(classes):
         if not whole and int(classes) < 1:
             raise ValueError(f'classes: expected a number >= 1, "all", a list or an array (B, k), got {classes!r}')
         if count is None:

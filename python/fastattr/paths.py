@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from .arrays import accumulator_name, dtype_name, is_torch, take
-from .engine import Plan, empty_result, forward_outputs, integrate, reported_target, target_table
-from .problem import Outgrown, Problem, polyline_vertices
+from .engine import Plan, empty_result, forward_outputs, in_session, integrate, reported_target, target_table
+from .problem import Problem, polyline_vertices
 from .progress import Progress
 from .smoothing import at_input, repeated_arguments
 
@@ -37,14 +37,12 @@ def explain_polyline(
         return empty_result(problem)
     if target is None:
         target = at_input(method, problem, None, versus).target
-    for attempt in (0, 1):
-        try:
-            with adapter.open(_segmented(problem, vertices), progress) as session:
-                return _segments(session, problem, vertices, plan, target, versus, method.rows)
-        except Outgrown:
-            if attempt:
-                raise
-    raise AssertionError
+    return in_session(
+        adapter,
+        _segmented(problem, vertices),
+        progress,
+        lambda session: _segments(session, problem, vertices, plan, target, versus, method.rows),
+    )
 
 
 def _segmented(problem: Problem, vertices: list[Any]) -> Problem:

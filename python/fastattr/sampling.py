@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 
 from . import _core
 from .arrays import accumulator_name, dtype_name, is_torch
-from .engine import bind, empty_result, forward_outputs, reported_target, target_table, warn_of
-from .problem import Outgrown, Problem
+from .engine import (
+    bind,
+    empty_result,
+    forward_outputs,
+    in_session,
+    reported_target,
+    target_table,
+    warn_of_nonfinite,
+)
+from .problem import Problem
 from .progress import Progress
 
 _FORWARD_BLOCK = 2**16  # rows whose tables are in memory at a time
@@ -53,14 +61,12 @@ def explain_samples(
     if problem.examples == 0:
         return empty_samples(problem, plan.kind)
     numbers = example_ids(ids, problem.examples)
-    for attempt in (0, 1):
-        try:
-            with adapter.open(problem, progress) as session:
-                return _explain(session, problem, plan, references, target, versus, numbers, rows)
-        except Outgrown:
-            if attempt:
-                raise
-    raise AssertionError
+    return in_session(
+        adapter,
+        problem,
+        progress,
+        lambda session: _explain(session, problem, plan, references, target, versus, numbers, rows),
+    )
 
 
 def _explain(
@@ -150,8 +156,7 @@ def verdict(kit: Any, spread: NDArray[Any], norm: NDArray[Any], output: NDArray[
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.where(spread == 0, 0.0, spread / norm)
     finite = np.isfinite(norm) & np.isfinite(output)
-    if not finite.all():
-        warn_of(np.where(finite, 0, 3).astype(np.uint8))
+    warn_of_nonfinite(~finite)
     return {"error": kit.report(error), "converged": kit.report(finite)}
 
 

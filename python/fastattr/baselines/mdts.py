@@ -138,31 +138,18 @@ def vectors_of(parts: dict[Any, Any]) -> NDArray[Any]:
 
 def predicted_classes(model: Any, X: Any, output_axis: int = 1, output_key: Any = None) -> NDArray[np.int64]:  # noqa: N803
     """(N,) classes with the highest output, in chunks, the model left as it was found."""
-    from ..methods.saliency import Saliency
     from ..models import adapt
-    from ..models.dense import DenseModel
     from ..models.function import FunctionModel
     from ..problem import normalise
     from ..progress import Progress
 
     if isinstance(model, FunctionModel):
         raise ValueError("model: a FunctionModel names no class; expected its predicted classes as predicted=")
-    if isinstance(model, DenseModel):
-        return np.asarray(plain(Saliency(model)(X).target))
     problem = normalise(X, None, (), None)
-    count, classes = problem.examples, []
-    with adapt(model, "raw", output_axis, output_key, "callback").open(problem, Progress(False, "")) as session:
+    with adapt(model, "raw", output_axis, output_key).open(problem, Progress(False, "")) as session:
         if len(session.output_shape) != 1:
             raise ValueError(f"model: expected outputs (N, classes), got rows of shape {session.output_shape}")
-        rows = min(session.choose_rows(), count)
-        session.bind(rows, predict=True)
-        for first in range(0, count, rows):
-            many = min(rows, count - first)
-            for points, x in zip(session.points, problem.inputs, strict=True):
-                part = x[first : first + many]
-                points[:many] = part if is_torch(part) else points.new_tensor(part)
-            classes.append(plain(session.evaluate(many, False, count - first)[1]))
-    return np.concatenate(classes)
+        return session.predicted()
 
 
 def _rows(part: Any, rows: NDArray[np.int64]) -> NDArray[Any]:

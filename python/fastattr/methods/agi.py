@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..adversarial_paths import AdversarialPaths
-from ..ascending import BROKEN, REACHED, STALLED, Ascended, Ascent, PathProgress, ascend
-from ..engine import empty_result, target_table, warn_of
-from ..false_classes import SELECTIONS, false_classes
+from ..ascending import BROKEN, REACHED, STALLED, Ascended, Ascent, PathProgress, ascend, explained_classes
+from ..engine import empty_result, in_session, warn_of_nonfinite
+from ..false_classes import SELECTIONS, false_classes, is_number
 from ..models.function import FunctionModel
-from ..problem import Outgrown, Problem
+from ..problem import Problem
 from ..progress import Progress
 from ..sampling import example_ids
 from .base import GradientMethod, check_samples, is_count
@@ -131,38 +131,24 @@ class AGI(GradientMethod):
         if problem.examples == 0:
             return _empty(problem)
         numbers = example_ids(ids, problem.examples)
-        for attempt in (0, 1):
-            try:
-                with self._adapter().open(problem, progress) as session:
-                    targets, goals = self._goals(session, problem, target, numbers)
-                    session.progress = PathProgress(progress, goals.size)
-                    found = self._ascend(session, problem, targets, goals)
-                break
-            except Outgrown:  # the model is not what was remembered of it
-                if attempt:
-                    raise
-        return self._finish(session, problem, targets, goals, found, numbers)
+
+        def work(session: Any) -> tuple[Any, NDArray[np.int64], NDArray[np.int64], Ascended]:
+            targets, goals = self._goals(session, problem, target, numbers)
+            session.progress = PathProgress(progress, goals.size)
+            return session, targets, goals, self._ascend(session, problem, targets, goals)
+
+        return self._finish(problem, *in_session(self._adapter(), problem, progress, work))
 
     def _goals(
         self, session: Any, problem: Problem, target: Any, ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The explained classes (B,), and those to go to (B, k), ascending; -1: any other."""
-        shape, scores = session.output_shape, None
-        if shape is not None and (len(shape) != 1 or shape[0] < 2):
-            got = ", ".join(map(str, ("B", *shape)))
-            raise ValueError(f"classes: AGI goes to other ones, so the model needs outputs (B, K), K >= 2; got ({got})")
-        if shape is None and target is None:
-            raise ValueError("target: expected a class, since only the function knows how many there are, got None")
-        if shape is not None and (target is None or (self.select == "top" and is_number(self.classes))):
-            scores = session.class_scores()
-        if target is None:
-            assert scores is not None
-            targets = scores.argmax(1)
-        else:
-            targets = target_table(session, target, None, problem.examples)[0][:, 0].copy()
-        if self.direction == "untargeted":
+        untargeted = self.direction == "untargeted"
+        ranked = not untargeted and self.select == "top" and is_number(self.classes)
+        targets, scores = explained_classes(session, problem, target, ranked)
+        if untargeted:
             return targets, np.full((problem.examples, 1), -1, np.int64)
-        count = None if shape is None else int(shape[0])
+        count = None if session.output_shape is None else int(session.output_shape[0])
         return targets, false_classes(self.classes, self.select, targets, count, scores, ids, int(self.seed))
 
     def _ascend(self, session: Any, problem: Problem, targets: NDArray[np.int64], goals: NDArray[np.int64]) -> Ascended:
@@ -191,13 +177,13 @@ class AGI(GradientMethod):
 
     def _finish(
         self,
-        session: Any,
         problem: Problem,
+        session: Any,
         targets: NDArray[np.int64],
         goals: NDArray[np.int64],
         found: Ascended,
-        ids: NDArray[np.int64],
     ) -> dict[str, Any]:
+        """The fields of the `Attribution`; the session is closed, and the model as it was."""
         kit = problem.kit
         gap, output, final = found.total - (found.initial - found.final), found.initial[:, 0], found.final
         values = found.contributions if self.reduce == "none" else found.values
@@ -205,13 +191,12 @@ class AGI(GradientMethod):
         if self.path == "straight":
             from .agi_straight import integrate_lines
 
-            values, gap, output, final, extra = integrate_lines(self, problem, targets, goals, found, ids)
+            values, gap, output, final, extra = integrate_lines(self, problem, targets, goals, found)
             gradients = gradients + extra
         elif self.path == "local":
             gap = np.full_like(gap, np.nan)
         broken = (found.outcome == BROKEN).any(1) | ~np.isfinite(output)
-        if broken.any():
-            warn_of(np.where(broken, 3, 0).astype(np.uint8))
+        warn_of_nonfinite(broken)
         paths = AdversarialPaths(
             classes=kit.report(goals),
             steps=kit.report(found.steps),
@@ -250,11 +235,6 @@ class AGI(GradientMethod):
         allowed = {"iterate": (None, *RULES), "local": (None, "left"), "straight": (None,)}[self.path]
         if self.quadrature not in allowed:
             raise ValueError(f'quadrature: expected one of {allowed} for path="{self.path}", got {self.quadrature!r}')
-
-
-def is_number(classes: Any) -> bool:
-    """Whether ``classes`` is how many, and not which."""
-    return isinstance(classes, (int, np.integer)) and not isinstance(classes, bool)
 
 
 def check_ascent(step: Any, step_size: Any, max_steps: Any, radius: Any) -> None:

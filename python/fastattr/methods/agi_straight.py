@@ -25,12 +25,7 @@ Table = NDArray[np.float64]
 
 
 def integrate_lines(
-    method: AGI,
-    problem: Problem,
-    targets: NDArray[np.int64],
-    goals: NDArray[np.int64],
-    found: Ascended,
-    ids: NDArray[np.int64],
+    method: AGI, problem: Problem, targets: NDArray[np.int64], goals: NDArray[np.int64], found: Ascended
 ) -> tuple[list[Any], Table, Table, Table, NDArray[np.int64]]:
     """Values, gaps (B, k), f_t at the input (B,) and at the ends (B, k), and gradients (B,) that they took."""
     assert found.ends is not None

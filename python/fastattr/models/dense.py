@@ -278,17 +278,6 @@ class DenseSession:
         scalars, values = np.full((len(x), 2), -1, np.int64), np.empty(len(x), self._network.dtype)
         return _core.dense_evaluate(self.evaluate, (x,), (scalars,), (values,), None)
 
-    def class_scores(self) -> NDArray[np.float64]:
-        """(B, C) outputs at the inputs."""
-        x, classes = self._problem.inputs[0], self._network.classes
-        scores = np.empty((classes, len(x)), self._network.dtype)
-        for first in range(0, classes, 8):  # scalars a call
-            part = scores[first : first + 8]
-            scalars = np.full((*part.shape, 2), -1, np.int64)
-            scalars[..., 0] = np.arange(first, first + len(part))[:, None]
-            _core.dense_evaluate(self.evaluate, (x,), (scalars,), (part,), None)
-        return scores.T.astype(np.float64)
-
     def call(self, rows: int, gradients: int, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
         """The same evaluation, for those who stand between engine and model: the buffers hold ``rows`` rows."""
         kit, points = self._problem.kit, self.points[0][:rows]

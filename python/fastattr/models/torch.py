@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import _core
@@ -295,8 +296,16 @@ class TorchSession:
             self._detached = True
         return picked.detach(), None, tuple(None if slope is None else _plain(slope) for slope in slopes)
 
-    def class_scores(self) -> Any:
-        """(B, K) float64 outputs at the inputs, by forward passes alone."""
+    def predicted(self) -> NDArray[np.int64]:
+        """(B,) the classes with the largest output at the inputs."""
+        return self._at_inputs(lambda scores: scores.argmax(1))
+
+    def class_scores(self) -> NDArray[np.float64]:
+        """(B, K) outputs at the inputs."""
+        return self._at_inputs(lambda scores: scores.double())
+
+    def _at_inputs(self, wanted: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+        """(B, ...) what is ``wanted`` of the scores (R, K) at the inputs, by forward passes alone."""
         inputs, found, rows = self._problem.inputs, [], self.choose_rows()
         first = 0
         while first < self._problem.examples:
@@ -306,7 +315,7 @@ class TorchSession:
                 for points, x in zip(self.points, inputs, strict=True):
                     points[:count].copy_(as_tensor(x[first : first + count], self._device))
                 torch.arange(first, first + count, out=self.index[:count])
-                found.append(self._scores(count)[0].double().cpu().numpy())
+                found.append(wanted(self._scores(count)[0]).cpu().numpy())
                 first += count
             except (MemoryError, RuntimeError) as error:
                 if rows == 1 or not _core.is_out_of_memory(error):
@@ -319,15 +328,14 @@ class TorchSession:
         assert self._climbs is not None
         with torch.set_grad_enabled(planes > 0):
             answer, leaves = self._answer(rows)
-            scores, heights = self._output.scores(answer, rows), None
+            scores = heights = self._output.scores(answer, rows)
             self._check_shape(scores, rows)
             if planes and self._climbs.logarithm:
                 heights = self._output.logarithms(answer, scores)
-            picked = [self._pair(scores, rows, q) for q in range(max(1, planes))]
             first = 1 if self._climbs.explained else 0
-            roots = [picked[q] if heights is None or q < first else self._pair(heights, rows, q) for q in range(planes)]
-            slopes = self._slopes(roots, leaves)
-        return torch.stack([p.detach() for p in picked]), scores.detach().argmax(1), slopes
+            roots = [self._pair(scores if q < first else heights, rows, q) for q in range(max(1, planes))]
+            slopes = self._slopes(roots, leaves) if planes else ()
+        return torch.stack([root.detach() for root in roots]), scores.detach().argmax(1), slopes
 
     def _pair(self, scores: Tensor, rows: int, q: int) -> Tensor:
         """(R,): scalar ``q`` of every row."""
@@ -340,8 +348,6 @@ class TorchSession:
 
     def _slopes(self, roots: list[Tensor], leaves: list[Tensor]) -> tuple[Tensor | None, ...]:
         """(T) gradients (Q, R, ...), one backward pass a root."""
-        if not roots:
-            return ()
         found: list[tuple[Tensor | None, ...]] = []
         for q, root in enumerate(roots):
             if not root.requires_grad:
