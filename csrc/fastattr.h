@@ -187,7 +187,7 @@ typedef struct {
     double *ends;              /* (2, B): value at the input, value at the base      */
     int64_t *target;           /* (B, 2); column 0 takes `predicted` unless NULL     */
     const DLTensor *values;    /* (R) any floating type: the explained scalar        */
-    const DLTensor *predicted; /* (R) int64, or NULL                                 */
+    const DLTensor *predicted; /* (R) int64, or NULL; then one row an example        */
     int64_t examples;          /* B                                                  */
     fa_rows rows;
 } fa_collect_args;
