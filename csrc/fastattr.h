@@ -286,19 +286,33 @@ typedef struct {
     const DLTensor *gradients[FA_MAX_INPUTS]; /* (Q, R, D) T each; NULL = all zero */
 } fa_evaluation;
 
+/* Straight paths as a whole: for every example e of active[0..count-1] and every level l
+ *   sum[l, e] += sum_k weight[l, k] * gradient(base[e] + alpha[k] (input[e] - base[e])). */
+typedef struct {
+    const DLTensor *input; /* (B, D)                                          */
+    const DLTensor *base;  /* (B, D) or (1, D)                                */
+    DLTensor *sum;         /* (L, B, D) ACC                                   */
+    const int64_t *target; /* (B, 2) plus (not -1) and minus, in host memory  */
+    fa_rows rows;          /* of these examples, lead 0; tables in host memory */
+} fa_lines;
+
 /* FA_ENOMEM means "ask again with fewer rows". What `out` points to stays the model's
  * and is read before `release`, which ends every successful evaluate.
  *
  * `pull` is NULL where points lie in the space of the inputs. A model that sees points behind
  * an affine map of the inputs has gradients there; asked with the accumulators of `level`, of
  * the examples active[0..count-1] (host memory), it writes their image under the transposed
- * map where the engine's caller agreed with it. */
+ * map where the engine's caller agreed with it.
+ *
+ * `sweep` is NULL but for a model that knows a shorter way to the sums along a straight path than
+ * point by point; it answers with the values of all rows, and ends with `release` as well. */
 typedef struct {
     void *self;
     fa_status (*evaluate)(void *self, const fa_batch *batch, fa_evaluation *out, fa_error *error);
     void (*release)(void *self);
     fa_status (*pull)(void *self, const int64_t *active, int64_t count, int64_t level,
                       fa_error *error);
+    fa_status (*sweep)(void *self, const fa_lines *lines, fa_evaluation *out, fa_error *error);
 } fa_model;
 
 #ifdef __cplusplus

@@ -23,9 +23,9 @@ CLOSE = {"float32": 1e-5, "float64": 1e-12}
 NEGATIVE = {"leaky_relu": 0.3, "elu": 0.7, "softplus": 1.5}
 
 
-def activation(name: str, z: NDArray[np.float64], b: float = 5.0) -> tuple[NDArray[Any], NDArray[Any]]:
+def activation(name: str, z: Any, b: float = 5.0, a: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Value and slope by the formula, in float64."""
-    a = NEGATIVE.get(name, 0.0)
+    a = NEGATIVE.get(name, 0.0) if a is None else a
     erf = np.vectorize(math.erf, otypes=[float])
     if name == "relu":
         return np.maximum(z, 0), (z > 0).astype(float)
@@ -72,7 +72,7 @@ def exactly(
         z = h if layer.weight is None else h @ layer.weight.T.astype(float)
         if layer.bias is not None:
             z = z + layer.bias
-        h, slope = activation(layer.activation, z)
+        h, slope = activation(layer.activation, z, a=layer.a)
         slopes.append(slope)
     outputs = h
     if head != "raw":

@@ -33,6 +33,11 @@ typedef struct {
 double fa_activation_at(const fa_activate *activate, double z, double *slope);
 
 typedef struct {
+    void *start, *end, *turn; /* (n) slopes at the first and the last node, and their difference */
+    int32_t *node;            /* (n) the first node on the other side, or 0 */
+} fa_sides;
+
+typedef struct {
     int64_t width; /* elements of a vector: rows of blocks are padded to whole ones */
     int64_t (*packed)(int64_t N, int64_t K);
     /* weight[k * row + n * column] */
@@ -51,6 +56,21 @@ typedef struct {
     double (*dot)(const void *a, const void *b, int64_t n);
     /* out = x a + y b */
     void (*blend)(void *out, double x, const void *a, double y, const void *b, int64_t n);
+
+    /* Of dense_sweep.c, on padded rows: the sides of n units p + alpha d along ascending nodes,
+     * whose slope is 1 where that is positive and `slope` elsewhere. Returns 0, or NaN if one of
+     * the numbers is not finite. */
+    double (*sides)(const fa_sides *out, const void *p, const void *d, const double *alpha,
+                    int64_t nodes, double slope, int64_t n);
+    /* u += x p_j columns[j], v += x d_j columns[j] with x = factor[j], for `count` units j. */
+    void (*turn)(void *u, void *v, const void *columns, int64_t stride, const int32_t *units,
+                 int64_t count, const void *factor, const void *p, const void *d);
+    /* out[j] += sign factor[j] (columns[j] . vector), for `count` units j. */
+    void (*project)(void *out, const void *columns, int64_t stride, const int32_t *units,
+                    int64_t count, double sign, const void *factor, const void *vector);
+    /* before[r] = running; running += weight[r] gradient[r], row by row. */
+    void (*cumulate)(void *before, void *running, const void *gradient, int64_t stride,
+                     const double *weight, int64_t rows);
 } fa_dense_ops;
 
 /* Of the CPU level of this process; float32 or float64. */

@@ -3,6 +3,8 @@
 
 #include "activate_kernels.h"
 
+#include "sweep_kernels.h"
+
 static const fa_dense_ops FN(dense_ops) = {.width = WIDTH,
                                            .packed = FN(packed),
                                            .pack = FN(pack),
@@ -10,4 +12,8 @@ static const fa_dense_ops FN(dense_ops) = {.width = WIDTH,
                                            .activate = FN(activate),
                                            .gate = FN(gate),
                                            .dot = FN(dot),
-                                           .blend = FN(blend)};
+                                           .blend = FN(blend),
+                                           .sides = FN(sides),
+                                           .turn = FN(turn),
+                                           .project = FN(project),
+                                           .cumulate = FN(cumulate)};

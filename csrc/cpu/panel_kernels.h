@@ -97,7 +97,18 @@ static void FN(multiply)(void *out, int64_t out_stride, int padded, const void *
     }
 }
 
-/* Four vectors of partial sums, then the lanes in order. */
+/* The lanes of a vector, halves upon halves. */
+static inline T FN(sum)(VEC v)
+{
+    T lanes[WIDTH];
+    FN(save)(lanes, v);
+    for (int64_t half = WIDTH / 2; half > 0; half /= 2) {
+        for (int64_t i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    }
+    return lanes[0];
+}
+
+/* Four vectors of partial sums, then one, then what is left in float64. */
 static double FN(dot)(const void *left, const void *right, int64_t n)
 {
     const T *const a = left, *const b = right;
@@ -108,9 +119,10 @@ static double FN(dot)(const void *left, const void *right, int64_t n)
             sums[v] = FMA(FN(load)(a + k + v * WIDTH), FN(load)(b + k + v * WIDTH), sums[v]);
         }
     }
-    const VEC sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    double total = 0.0;
-    for (int64_t i = 0; i < WIDTH; i++) total += (double)sum[i];
+    for (; k + WIDTH <= n; k += WIDTH) {
+        sums[0] = FMA(FN(load)(a + k), FN(load)(b + k), sums[0]);
+    }
+    double total = (double)FN(sum)((sums[0] + sums[1]) + (sums[2] + sums[3]));
     for (; k < n; k++) total += (double)a[k] * (double)b[k];
     return total;
 }

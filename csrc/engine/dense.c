@@ -1,4 +1,4 @@
-#include "dense.h"
+#include "dense_run.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #define FA_MOST_CHUNK 4096
 #define FA_LEAST_CHUNK 64
 
-static size_t item_of(const fa_dense *net) { return net->dtype == FA_FLOAT64 ? 8 : 4; }
+static size_t item_of(const fa_dense *net) { return (size_t)fa_dense_item(net); }
 
 /* Aligned to a cache line and a vector; zeroed, for the padding. */
 static void *allocate(int64_t items, size_t item)
@@ -24,6 +24,20 @@ static int64_t stride_of(const fa_dense *net, int64_t out)
     const int64_t width = net->ops->width, whole = (out + width - 1) / width * width;
     const int64_t stride = whole > 0 ? whole : width;
     return stride * (int64_t)item_of(net) % 4096 == 0 ? stride + width : stride;
+}
+
+/* Row j of the result is column j of the weights. */
+static void *transposed(const fa_dense *net, const fa_layer *layer, const fa_layer_spec *spec)
+{
+    const int64_t item = (int64_t)item_of(net);
+    char *const columns = allocate(layer->in * layer->stride, item_of(net));
+    for (int64_t n = 0; columns != NULL && n < layer->out; n++) {
+        const char *const row = (const char *)spec->weight + n * layer->in * item;
+        for (int64_t j = 0; j < layer->in; j++) {
+            memcpy(columns + (j * layer->stride + n) * item, row + j * item, (size_t)item);
+        }
+    }
+    return columns;
 }
 
 static int fill_layer(fa_dense *net, fa_layer *layer, const fa_layer_spec *spec, int last,
@@ -65,6 +79,10 @@ fa_status fa_dense_new(fa_dense **out, fa_dtype dtype, const fa_layer_spec *spec
     int failed = net->layers == NULL;
     for (int64_t l = 0; l < count && !failed; l++) {
         failed = fill_layer(net, &net->layers[l], &specs[l], l == count - 1, whole) < 0;
+        if (l == 1 && !failed && fa_dense_sweeps(net)) {
+            net->layers[l].columns = transposed(net, &net->layers[l], &specs[l]);
+            failed = net->layers[l].columns == NULL;
+        }
         if (net->layers[l].stride > net->widest) net->widest = net->layers[l].stride;
         net->flops += 4.0 * (double)specs[l].in * (double)specs[l].out;
     }
@@ -81,6 +99,7 @@ void fa_dense_free(fa_dense *net)
 {
     for (int64_t l = 0; net != NULL && net->layers != NULL && l < net->count; l++) {
         free((void *)net->layers[l].weight);
+        free(net->layers[l].columns);
         free(net->layers[l].bias);
         free(net->layers[l].backward);
         free(net->layers[l].forward);

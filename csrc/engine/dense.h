@@ -22,6 +22,7 @@ typedef struct {
     void *forward, *backward; /* packed weights; NULL without weights                    */
     void *bias;               /* (stride)                                                */
     const void *weight;       /* (out, in), of the last layer; of all if `whole`          */
+    void *columns;            /* (in, stride) transposed, where dense_sweep.c needs it    */
     fa_activate activate;
 } fa_layer;
 
@@ -34,6 +35,26 @@ typedef struct {
     double flops;   /* of one row, forward and backward */
     fa_layer *layers;
 } fa_dense;
+
+/* Element i of an array in the network's dtype. */
+static inline double fa_dense_get(const fa_dense *net, const void *at, int64_t i)
+{
+    return net->dtype == FA_FLOAT64 ? ((const double *)at)[i] : (double)((const float *)at)[i];
+}
+
+static inline void fa_dense_put(const fa_dense *net, void *at, int64_t i, double value)
+{
+    if (net->dtype == FA_FLOAT64) {
+        ((double *)at)[i] = value;
+    } else {
+        ((float *)at)[i] = (float)value;
+    }
+}
+
+static inline int64_t fa_dense_item(const fa_dense *net)
+{
+    return net->dtype == FA_FLOAT64 ? 8 : 4;
+}
 
 /* Copies what it needs; `whole`: all weights as they are, too, for exact.c. `specs` are consistent:
  * each layer takes what the one before gives. */

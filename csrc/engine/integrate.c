@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FA_SWEPT_ROWS 65536 /* at a time: pending signals are looked at between */
+#define FA_SWEPT_NODES 8    /* at least: fewer points cost less than a line */
+
 /* Small tables that exist twice, laid out alike: in the host's memory and the device's. */
 typedef struct {
     int64_t *active;  /* (A) examples not finished, ascending              */
@@ -108,11 +111,62 @@ static fa_status consume(void *context, const fa_evaluation *answer, int64_t fir
     return FA_OK;
 }
 
+/* The same for `count` whole examples, by a model that sums along lines. */
+static fa_status sweep_lines(integration *run, int64_t first, int64_t count, fa_error *error)
+{
+    fa_integration *job = run->job;
+    const fa_model *model = job->chunks.model;
+    const int64_t nodes = run->rows.nodes;
+    fa_evaluation answer = {0};
+    fa_lines lines = {.input = run->at.input,
+                      .base = run->at.base,
+                      .sum = run->at.sum,
+                      .target = run->target,
+                      .rows = chunk_of(run, 0, count * nodes)};
+    lines.rows.lead = 0;
+    lines.rows.active = run->host.active + first;
+    lines.rows.alpha = run->host.alpha;
+    lines.rows.weight = run->host.weight;
+    FA_TRY(model->sweep(model->self, &lines, &answer, error));
+    const fa_status status =
+        consume(run, &answer, run->rows.lead + first * nodes, count * nodes, error);
+    model->release(model->self);
+    job->swept = 1;
+    return status;
+}
+
+static fa_status sweep(integration *run, fa_error *error)
+{
+    const int64_t nodes = run->rows.nodes, most = FA_SWEPT_ROWS / nodes;
+    int64_t rows = most > 1 ? most : 1;
+    for (int64_t first = 0; first < run->active_count;) {
+        const int64_t left = run->active_count - first, count = left < rows ? left : rows;
+        const fa_status status = sweep_lines(run, first, count, error);
+        if (status == FA_ENOMEM && count > 1) {
+            rows = count / 2;
+            continue;
+        }
+        FA_TRY(status);
+        first += count;
+    }
+    return FA_OK;
+}
+
+/* A line costs as much as a few points do. */
+static int sweeps(const integration *run)
+{
+    const int64_t nodes = run->rows.nodes;
+    return run->job->chunks.model->sweep != NULL && nodes >= FA_SWEPT_NODES &&
+           nodes <= FA_SWEPT_ROWS;
+}
+
 static fa_status run_pass(integration *run, int gradients, fa_error *error)
 {
     const fa_steps steps = {run, generate, consume};
-    const int64_t total = run->rows.lead + run->active_count * run->rows.nodes;
-    return fa_run_rows(&run->job->chunks, &steps, total, gradients, error);
+    const int swept = gradients && sweeps(run);
+    const int64_t alone = swept ? 0 : run->active_count * run->rows.nodes;
+    FA_TRY(fa_run_rows(&run->job->chunks, &steps, run->rows.lead + alone, gradients, error));
+    return swept ? sweep(run, error) : FA_OK;
 }
 
 /* The class with the highest output at the input, written to `target`; the value there is

@@ -55,6 +55,7 @@ typedef struct {
     double *gap, *error, *output, *base_output; /* (B), or (B / S) */
     int64_t *evaluations;                       /* (B) gradient evaluations, end rows not counted */
     uint8_t *outcome;                           /* (B) fa_outcome */
+    int swept;                                  /* whether the model summed along lines */
 } fa_integration;
 
 /* P: an accumulator for each level, or, for rows behind a map, for the last two. */

@@ -163,11 +163,8 @@ static double seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *out, fa_error *error)
+static fa_status look_for_signals(fa_native_model *self)
 {
-    fa_native_model *self = context;
-    FA_TRY(fa_stand_in_wait(FA_OK, error));
-    FA_TRY(self->network.evaluate(self->network.self, batch, out, error));
     const double now = seconds();
     if (now - self->checked < FA_SIGNAL_SECONDS) return FA_OK;
     self->checked = now;
@@ -175,6 +172,22 @@ static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *o
     const int interrupted = PyErr_CheckSignals() < 0;
     self->thread = PyEval_SaveThread();
     return interrupted ? FA_EMODEL : FA_OK;
+}
+
+static fa_status evaluate(void *context, const fa_batch *batch, fa_evaluation *out, fa_error *error)
+{
+    fa_native_model *self = context;
+    FA_TRY(fa_stand_in_wait(FA_OK, error));
+    FA_TRY(self->network.evaluate(self->network.self, batch, out, error));
+    return look_for_signals(self);
+}
+
+static fa_status sweep(void *context, const fa_lines *lines, fa_evaluation *out, fa_error *error)
+{
+    fa_native_model *self = context;
+    FA_TRY(fa_stand_in_wait(FA_OK, error));
+    FA_TRY(self->network.sweep(self->network.self, lines, out, error));
+    return look_for_signals(self);
 }
 
 /* The answer is the run's, which the next evaluation overwrites: it must have been read. */
@@ -215,6 +228,7 @@ int fa_native_begin(fa_native_model *self, fa_model *out, const fa_dense *networ
     fa_dense_begin(&self->run, &self->network, network);
     *out = (fa_model){.self = self, .evaluate = evaluate, .release = release};
     if (pull_back != NULL) out->pull = pull;
+    if (self->network.sweep != NULL) out->sweep = sweep;
     self->pull = pull_back;
     self->checked = seconds();
     self->thread = PyEval_SaveThread();

@@ -141,9 +141,9 @@ PyObject *fa_py_integrate(PyObject *module, PyObject *args, PyObject *kwargs)
     if (a.pull != Py_None) call.pull = a.pull;
     if (job.examples > 0 && fa_call_run(&call, &job.chunks, a.evaluate, engine, &job) < 0)
         goto done;
-    result = Py_BuildValue("(OOOOOOiL)", call.results[0], call.results[1], call.results[2],
+    result = Py_BuildValue("(OOOOOOiLi)", call.results[0], call.results[1], call.results[2],
                            call.results[3], call.results[4], call.results[5], worst_outcome(&job),
-                           (long long)job.chunks.rows);
+                           (long long)job.chunks.rows, job.swept);
 
 done:
     fa_release(&known);

@@ -99,7 +99,7 @@ def integrate(
     if planes > 1:
         results = [kit.zeros((planes, *x.shape), name) for x, name in zip(problem.inputs, sums, strict=True)]
     chunk = bind(session, rows, examples * (nodes + 1), versus=versus, predict=predict)
-    gap, error, output, base_output, evaluations, outcome, worst, used = _core.integrate(
+    gap, error, output, base_output, evaluations, outcome, worst, used, swept = _core.integrate(
         evaluate=session.evaluate,
         inputs=tuple(problem.inputs),
         bases=tuple(problem.bases),
@@ -127,6 +127,8 @@ def integrate(
         behind=None if behind is None else ((behind.input,), (behind.base,), (behind.allocate(levels, results[0]),)),
     )
     session.finish()
+    if swept:
+        session.note_swept()
     if used < chunk:
         session.remember_rows(used)
     if worst >= _SINGULAR:

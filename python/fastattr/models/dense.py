@@ -33,6 +33,10 @@ DEFAULTS = {"leaky_relu": (0.01, 0.0), "elu": (1.0, 0.0), "softplus": (1.0, 20.0
 HEADS = {"raw": 0, "softmax": 1, "log_softmax": 2}  # fa_head of csrc/engine/dense.h
 
 
+WIDE = 1 << 20
+"""Weights of a first layer from which on they are not copied: its products go through BLAS."""
+
+
 class Unsupported(ValueError):
     """Why a model, or a call, is not for the native engine."""
 
@@ -73,6 +77,12 @@ class Network:
         self.dtype_name = self.dtype.name
         self.features = int(weights[0].shape[1])
         self.classes = int(weights[-1].shape[0])
+        first, rest = self.layers[0], self.layers[1:]
+        self.has_rest = first.weight is not None and any(layer.weight is not None for layer in rest)
+        """The first layer is linear, and others come behind it."""
+        self.wide = self.has_rest and self.features * len(first.weight) >= WIDE  # type: ignore[arg-type]
+        self.sweeps = first.activation in ("relu", "leaky_relu") and bool(rest) and rest[0].weight is not None
+        """Straight lines cost a few products: fa_dense_sweeps of csrc/engine/dense_run.h."""
         self._packed: dict[tuple[str, bool], tuple[Any, int]] = {}
         self._exact: tuple[Any] | None = None
 
@@ -313,6 +323,10 @@ class DenseSession:
         self.evaluate, self._rows = self._network.packed(self._output, True)
         self._note = "affine prefix, "
         return behind
+
+    def note_swept(self) -> None:
+        """Points were summed along their lines, see csrc/engine/dense_sweep.c."""
+        self._note += "swept, "
 
     def describe(self, rows: int) -> str:
         """What ran."""

@@ -17,14 +17,18 @@ from .dense import Layer, Network
 
 FEWEST = 3e6
 """Operations that must be saved: what the steps below cost at any size, some 40 us."""
+SWEPT = 8
+"""Points from which on a line is swept (csrc/engine/integrate.c), with few products of any layer."""
 
 
 def pays(network: Network, examples: int, rows: int) -> bool:
     """Whether ``rows`` points behind the first layer cost less, its two products with every example included."""
-    layers = network.layers
-    if len(layers) < 2 or layers[0].weight is None or all(layer.weight is None for layer in layers[1:]):
+    if not network.has_rest:
         return False
-    return (4.0 * rows - 6.0 * examples) * layers[0].weight.size > FEWEST
+    if network.wide:  # BLAS reads the weights where they are
+        return True
+    saved = 0.0 if network.sweeps and rows >= SWEPT * examples else 4.0 * rows - 6.0 * examples
+    return saved * network.layers[0].weight.size > FEWEST  # type: ignore[union-attr]
 
 
 def rest_of(network: Network) -> tuple[list[Layer], int]:
