@@ -16,9 +16,11 @@
 
 #include "dense_run.h"
 
-#define FA_GROUP 16              /* examples that share one reading of the first weights */
-#define FA_GROUP_BYTES (1 << 20) /* of their inputs                                      */
-#define FA_FLOPS_PER_ELEMENT 64  /* as in dense_run.c                                    */
+#define FA_GROUP 8                /* examples that share one reading of the first weights, */
+#define FA_GROUP_WIDE 32          /* and where those are beyond the first caches           */
+#define FA_WIDE_BYTES (256 << 10) /* of weights                                            */
+#define FA_GROUP_BYTES (1 << 20)  /* of a group's inputs, at most                          */
+#define FA_FLOPS_PER_ELEMENT 64   /* as in dense_run.c                                    */
 
 typedef struct {
     fa_dense_run *run;
@@ -336,7 +338,8 @@ static fa_status cut(sweep *job, fa_error *error)
     const int64_t share = (job->count + threads - 1) / threads;
     lane unused;
     char origin;
-    job->group = fa_min(fa_min(FA_GROUP, share), fit > 1 ? fit : 1);
+    const int wide = D * units_of(job)->out * job->item > FA_WIDE_BYTES;
+    job->group = fa_min(fa_min(wide ? FA_GROUP_WIDE : FA_GROUP, share), fit > 1 ? fit : 1);
     job->groups = (job->count + job->group - 1) / job->group;
     job->lanes = fa_min(threads, job->groups);
     job->block = fa_block_capacity(job->net, job->nodes);

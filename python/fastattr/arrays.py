@@ -92,6 +92,9 @@ class Kit(Protocol):
     def zeros(self, shape: tuple[int, ...], dtype: str) -> Any:
         """C-contiguous memory of zeros."""
 
+    def scratch(self, size: int) -> Any:
+        """Uninitialised bytes for an engine."""
+
     def full(self, shape: tuple[int, ...], value: Any, dtype: str) -> Any:
         """C-contiguous memory of one value."""
 
@@ -122,6 +125,9 @@ class NumpyKit:
 
     def zeros(self, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:  # noqa: D102
         return np.zeros(shape, dtype)
+
+    def scratch(self, size: int) -> NDArray[Any]:  # noqa: D102
+        return np.empty(size, np.uint8)
 
     def full(self, shape: tuple[int, ...], value: Any, dtype: str) -> NDArray[Any]:  # noqa: D102
         return np.full(shape, value, dtype)
@@ -154,12 +160,19 @@ class TorchKit:
 
         self._torch = torch
         self.device = device
+        self._on_cpu = device.type == "cpu"
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Any:  # noqa: D102
         return self._torch.empty(shape, dtype=getattr(self._torch, dtype), device=self.device)
 
     def zeros(self, shape: tuple[int, ...], dtype: str) -> Any:  # noqa: D102
+        if self._on_cpu and dtype != "bfloat16":
+            # pages that the system zeroes when they are met; threads that filled them would spin on for milliseconds
+            return self._torch.from_numpy(np.zeros(shape, dtype))
         return self._torch.zeros(shape, dtype=getattr(self._torch, dtype), device=self.device)
+
+    def scratch(self, size: int) -> Any:  # noqa: D102
+        return np.empty(size, np.uint8) if self._on_cpu else self.empty((size,), "uint8")
 
     def full(self, shape: tuple[int, ...], value: Any, dtype: str) -> Any:  # noqa: D102
         return self._torch.full(shape, value, dtype=getattr(self._torch, dtype), device=self.device)
@@ -179,7 +192,8 @@ class TorchKit:
         return value.to(getattr(self._torch, dtype))
 
     def table(self, value: NDArray[Any]) -> Any:  # noqa: D102
-        return self._torch.from_numpy(value).to(self.device)
+        found = self._torch.from_numpy(value)
+        return found if self._on_cpu else found.to(self.device)
 
     def report(self, value: NDArray[Any]) -> Any:  # noqa: D102
         return self._torch.from_numpy(value)

@@ -207,7 +207,7 @@ def _allocate(
                 "sums": sums,
                 "steps": new(slots, wide) if contributes and ascent.rule != "left" else None,
                 "results": results,
-                "scratch": kit.empty((_core.ascend_plan(1, paths, slots)[1],), "uint8"),
+                "scratch": kit.scratch(_core.ascend_plan(1, paths, slots)[1]),
             }
         except (MemoryError, RuntimeError) as error:
             if slots == 1 or not _core.is_out_of_memory(error):

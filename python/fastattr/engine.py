@@ -109,7 +109,7 @@ def integrate(
         index=session.index,
         scalars=session.scalars,
         target=device_table,
-        scratch=kit.empty((scratch,), "uint8"),
+        scratch=kit.scratch(scratch),
         rows=chunk,
         rule=plan.rule,
         steps=plan.steps,

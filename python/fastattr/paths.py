@@ -170,14 +170,16 @@ class _PathSession:
         self._inner.bind(rows, **options)
         problem = self._curve.problem
         self.points = tuple(problem.kit.empty((rows, *x.shape[1:]), dtype_name(x)) for x in problem.inputs)
-        self.index, self.scalars = self._inner.index, self._inner.scalars
+        index = self._inner.index  # a native model's is NumPy's
+        self.index = problem.kit.table(index) if isinstance(index, np.ndarray) else index
+        self.scalars = self._inner.scalars
 
     def evaluate(self, rows: int, gradients: bool, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
         """Called by the engine: the buffers hold ``rows`` values of alpha."""
         alpha = self.points[0][:rows].reshape(rows, -1)[:, 0]
         places, tangents = self._at(alpha, self.index[:rows], gradients)
         for buffer, place in zip(self._inner.points, places, strict=True):
-            buffer[:rows] = place
+            buffer[:rows] = self._curve.problem.kit.plain(place)
         evaluate = getattr(self._inner, "call", self._inner.evaluate)  # a native model is no callable
         values, predicted, slopes = evaluate(rows, gradients, remaining)
         products = tuple(

@@ -116,7 +116,7 @@ def normalise(
     members = {key: _in_kit(form, key, member, kit) for key, member in named.items()}
     attributed = [key for key, member in members.items() if dtype_name(member) in FLOATS]
     _check_members(form, members, attributed, through)
-    if has_objects(baseline):
+    if baseline is not None and has_objects(baseline):
         baseline = resolve(baseline, _assembled(form, members), _examples(members), versus, ids)
     if through:
         baseline = _integer_baselines(baseline, form, members, attributed)

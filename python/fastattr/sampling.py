@@ -103,7 +103,7 @@ def _explain(
         target=device_table,
         ids=kit.table(ids),
         stdev=None if stdev is None else kit.table(stdev),
-        scratch=kit.empty((_core.sample_scratch(examples, plan.draws),), "uint8"),
+        scratch=kit.scratch(_core.sample_scratch(examples, plan.draws)),
         rows=chunk,
         draws=plan.draws,
         seed=plan.seed,

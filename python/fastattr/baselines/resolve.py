@@ -26,6 +26,8 @@ def has_objects(baseline: Any) -> bool:
 
 def draws_of(baseline: Any) -> int:
     """How many baselines every example has; members that have several have the same number."""
+    if baseline is None:
+        return 1
     members: Any = (baseline,)
     if not is_object(baseline) and has_objects(baseline):
         members = baseline.values() if isinstance(baseline, Mapping) else baseline

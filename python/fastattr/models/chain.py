@@ -246,10 +246,11 @@ class Watch:
 
     def __init__(self, module: nn.Module, steps: list[Step]) -> None:
         self._parts = []
+        self._owned: list[Any] = []  # alive, so that no other gets their identity
         for part in dict.fromkeys(parts_of(module)):
+            self._owned += [*part._parameters.values(), *part._buffers.values()]
             options = [(name, getattr(part, name)) for name in OPTIONS.get(type(part), ())]
-            owned = [*part._parameters.values(), *part._buffers.values()]
-            self._parts.append((weakref.ref(part), type(part), list(part._modules.values()), owned, options))
+            self._parts.append((weakref.ref(part), type(part), _identities(part.__dict__), options))
         tensors = [t for step in steps for t in step.tensors if t is not None]
         self._tensors = [(t, t._version, t.data_ptr(), t.shape) for t in tensors]
         self._views = tuple(t.detach().numpy() for t in tensors)
@@ -257,7 +258,7 @@ class Watch:
 
     def structure_holds(self) -> bool:
         """The same modules with the same options and tensors, in evaluation mode, without hooks."""
-        for ref, kind, children, owned, options in self._parts:
+        for ref, kind, identities, options in self._parts:
             part: Any = ref()
             if part is None or part.__class__ is not kind:
                 return False
@@ -269,8 +270,7 @@ class Watch:
                 or state["_backward_hooks"]
                 or state["_backward_pre_hooks"]
                 or "forward" in state
-                or not _same(state["_modules"], children)
-                or not _same(state["_parameters"], owned, state["_buffers"])
+                or _identities(state) != identities
             ):
                 return False
             for name, value in options:
@@ -286,14 +286,10 @@ class Watch:
         return bool(_core.checksum(self._views) == self._checksum)
 
 
-def _same(now: dict[str, Any], before: list[Any], more: dict[str, Any] | None = None) -> bool:
-    """The same objects in the same order."""
-    if len(now) + (len(more) if more else 0) != len(before):
-        return False
-    for i, value in enumerate(now.values() if not more else (*now.values(), *more.values())):
-        if value is not before[i]:
-            return False
-    return True
+def _identities(state: dict[str, Any]) -> list[int]:
+    """Of a module's parameters, buffers and children, in order."""
+    owned = state["_parameters"], state["_buffers"], state["_modules"]
+    return [id(value) for members in owned if members for value in members.values()]
 
 
 class Recognised:

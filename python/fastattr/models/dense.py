@@ -272,11 +272,9 @@ class DenseSession:
 
     def bind(self, rows: int, *, versus: bool = False, predict: bool = False) -> None:
         """Allocate the buffers for chunks of at most ``rows`` rows."""
-        kit = self._problem.kit
-        x = self._problem.inputs[0]
-        self.points = (kit.empty((rows, *x.shape[1:]), dtype_name(x)),)
-        self.index = kit.empty((rows,), "int64")
-        self.scalars = kit.empty((2 * rows,), "int64")
+        self.points = (np.empty((rows, *self._problem.inputs[0].shape[1:]), self._network.dtype),)
+        self.index = np.empty(rows, np.int64)
+        self.scalars = np.empty(2 * rows, np.int64)
 
     def exact(self) -> Any:
         """The network for `_core.exact`, or None where this call's integral has no closed form."""
