@@ -36,13 +36,13 @@ def kinks(ours: np.ndarray, peer: np.ndarray, rounding: float = ROUNDING) -> Agr
     return Agreement(holds, worst, f"{middle:.1e} of an example's largest attribution (median), {worst:.1e} (worst)")
 
 
-def fastattr_side(network: str, batch: int, optimize: bool = False, note: str = "") -> Side:
+def fastattr_side(network: str, batch: int, optimize: bool = False, note: str = "", engine: str = "callback") -> Side:
     """Counts by the engine's own report: a hook on the model would switch off what is measured."""
     import fastattr as fa
 
     fa.set_num_threads(torch.get_num_threads())
     job = work(network, batch)
-    method = fa.IntegratedGradients(job.model, steps=STEPS, engine="callback", optimize=optimize)
+    method = fa.IntegratedGradients(job.model, steps=STEPS, engine=engine, optimize=optimize)
     ran: list[fa.Attribution] = []
 
     def run() -> np.ndarray:
@@ -63,6 +63,10 @@ def cases() -> Iterator[Case]:
         ("ResNet-18 224x224", 1, 2.5, True, "optimized"),
         (*LONGEST, 2.5, True, "optimized"),
     )
+    for batch, wanted in ((8, 15.0), (64, 30.0)):  # what runs by default
+        network = "MLP 20000-512-256-10"
+        ours = partial(fastattr_side, network, batch, note="affine prefix, swept", engine="auto")
+        yield Case(f"{network} native", batch, partial(captum_side, network, batch), ours, wanted, agree=kinks)
     for network, batch, wanted, optimize, note in lines:
         ours = partial(fastattr_side, network, batch, optimize, note)
         large = network.startswith("ResNet")

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.native, pytest.mark.backend]
 
 CLOSE = {"float32": 2.0**-23, "float64": 2.0**-52}
 SIZES = [(1, 1, 1), (3, 5, 7), (33, 65, 31), (1, 129, 40), (130, 1, 67), (64, 64, 64), (257, 3, 100)]
+THIN = [(1, 513, 700), (5, 1031, 300), (9, 264, 1000), (16, 131, 2050)]  # thin.c's
 EMPTY = [(0, 4, 3), (4, 0, 3), (4, 3, 0), (0, 0, 0), (1, 1, 0), (0, 3, 0)]
 
 
@@ -33,7 +34,7 @@ def numbers(*shape: int, dtype: str, seed: int) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
-@pytest.mark.parametrize("size", SIZES + EMPTY, ids=str)
+@pytest.mark.parametrize("size", SIZES + THIN + EMPTY, ids=str)
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
 @pytest.mark.parametrize("accumulate", [False, True])
@@ -65,6 +66,20 @@ def test_rows_are_shared_among_threads_and_stay_the_same(product: None) -> None:
     np.testing.assert_allclose(found[0], a @ b, rtol=0, atol=1e-12)
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_a_few_rows_have_the_same_bits_in_any_company(transpose_b: bool) -> None:
+    a, b = numbers(16, 600, dtype="float32", seed=1), numbers(600, 600, dtype="float32", seed=2)
+    whole = np.empty((16, 600), np.float32)
+    for threads in (1, 2, 5):
+        _core.set_num_threads(threads)
+        _core.gemm(a, b, whole, transpose_b=transpose_b)
+        for part in (slice(0, 1), slice(3, 12), slice(15, 16)):
+            found = np.empty((part.stop - part.start, 600), np.float32)
+            _core.gemm(a[part], b, found, transpose_b=transpose_b)
+            np.testing.assert_array_equal(found, whole[part])
+    _core.set_num_threads(0)
 
 
 def test_nan_and_infinity_pass(product: None) -> None:

@@ -38,7 +38,7 @@ def both(method: Callable[..., Any], net: Any, x: Tensor, *args: Any, **kwargs: 
 def assert_same(net: nn.Module, x: Tensor, **options: Any) -> None:
     """Native and callback agree: Saliency and Integrated Gradients of a contrast or of the predicted class."""
     close = CLOSE[x.dtype]
-    for method in (fa.Saliency, lambda m, **o: fa.IntegratedGradients(m, steps=7, **o)):
+    for method in (fa.Saliency, lambda m, **o: fa.IntegratedGradients(m, steps=9, **o)):
         found, wanted = both(lambda m, method=method, **o: method(m, **o, **options), net, x, 0)
         scale = max(
             1.0, float(wanted.values.abs().max()) if wanted.values.numel() else 0, float(wanted.output.abs().max())

@@ -1,7 +1,7 @@
 /* gemm.c -- out = a b, or out += a b, either factor transposed if asked
  *
  * Through SciPy's BLAS, whose extents are 32-bit; beyond them, and where that BLAS is not
- * there, by a loop over tiles. M, N rows and columns of out, K the summed extent. */
+ * there, by a loop over tiles; a few rows by thin.c. M, N rows and columns of out, K the summed extent. */
 #include "gemm.h"
 
 #include <limits.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cpu.h"
+#include "thin.h"
 
 #define FA_TILE 32 /* a tile of doubles takes 8 KB */
 
@@ -68,7 +69,7 @@ fa_status fa_cpu_gemm(const fa_gemm_args *args, void *stream, fa_error *error)
                  .transpose_a = args->transpose_a,
                  .transpose_b = args->transpose_b,
                  .accumulate = args->accumulate};
-    if (p.M == 0 || p.N == 0) return FA_OK;
+    if (p.M == 0 || p.N == 0 || fa_cpu_thin(args)) return FA_OK;
     if (args->out->dtype.bits == 64) {
         multiply_f64(&p);
     } else {

@@ -244,7 +244,7 @@ def network_of(module: nn.Module) -> Network:
 class Watch:
     """Everything that a module's chain was read from, without keeping the module alive."""
 
-    def __init__(self, module: nn.Module, steps: list[Step]) -> None:
+    def __init__(self, module: nn.Module, steps: list[Step], network: Network) -> None:
         self._parts = []
         self._owned: list[Any] = []  # alive, so that no other gets their identity
         for part in dict.fromkeys(parts_of(module)):
@@ -253,7 +253,9 @@ class Watch:
             self._parts.append((weakref.ref(part), type(part), _identities(part.__dict__), options))
         tensors = [t for step in steps for t in step.tensors if t is not None]
         self._tensors = [(t, t._version, t.data_ptr(), t.shape) for t in tensors]
-        self._views = tuple(t.detach().numpy() for t in tensors)
+        live = network.layers[0].weight if network.wide else None  # no copy of it is used unlooked at
+        views = (t.detach().numpy() for t in tensors)
+        self._views = tuple(view for view in views if live is None or not np.shares_memory(view, live))
         self._checksum = _core.checksum(self._views)
 
     def structure_holds(self) -> bool:
@@ -304,7 +306,7 @@ class Recognised:
         try:
             self.steps = steps_of(module)
             self.network = read(self.steps)
-            self.watch = Watch(module, self.steps)
+            self.watch = Watch(module, self.steps, self.network)
         except Unsupported as reason:
             self.reason = str(reason)
             self.network = None

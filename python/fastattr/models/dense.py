@@ -83,8 +83,8 @@ class Network:
         self.wide = self.has_rest and self.features * len(first.weight) >= WIDE  # type: ignore[arg-type]
         self.sweeps = first.activation in ("relu", "leaky_relu") and bool(rest) and rest[0].weight is not None
         """Straight lines cost a few products: fa_dense_sweeps of csrc/engine/dense_run.h."""
-        self._packed: dict[tuple[str, bool], tuple[Any, int]] = {}
-        self._exact: tuple[Any] | None = None
+        self._packed: dict[tuple[str, bool], tuple[Any, int, int]] = {}
+        self._exact: tuple[Any, int] | None = None
 
     def copy(self) -> Network:
         """The same with weights of its own."""
@@ -100,18 +100,38 @@ class Network:
     def packed(self, output: str, behind: bool = False) -> tuple[Any, int]:
         """The network under ``output`` as `_core` takes it, and the rows of a chunk; ``behind`` its first product."""
         found = self._packed.get((output, behind))
-        if found is None:
-            found = self._packed[output, behind] = self._pack(output, behind)
-        return found
+        if found is None or (not behind and found[2] != self._contents()):
+            found = self._packed[output, behind] = (*self._pack(output, behind), 0 if behind else self._contents())
+        return found[:2]
 
     def exact(self) -> Any:
         """The raw network in float64 if its integral along a line has a closed form, else None."""
-        if self._exact is None:
+        if self._exact is None or self._exact[1] != self._contents():
             found = None
             if self.head == "raw" and len(self.layers) in (2, 3):
                 found = _core.dense(self._described(self.layers, np.float64, self.features), HEADS["raw"], True, True)
-            self._exact = (found if found is not None and _core.exact_applies(found) else None,)
+            applies = found is not None and _core.exact_applies(found)
+            self._exact = found if applies else None, self._contents()
         return self._exact[0]
+
+    def evaluate(self, output: str, points: Any, scalars: Any, values: Any, slopes: Any = None) -> NDArray[np.int64]:
+        """(R,) predicted classes; scalars (Q, R, 2) at points (R, ...) into values (Q, R), gradients into slopes."""
+        if not self.wide:
+            given = None if slopes is None else (slopes,)
+            return _core.dense_evaluate(self.packed(output)[0], (points,), (scalars,), (values,), given)
+        from .dense_prefix import image
+
+        rest, behind = self.packed(output, True)[0], image(self, [points])
+        inner = None if slopes is None else np.empty((len(scalars), *behind.shape), self.dtype)
+        found = _core.dense_evaluate(rest, (behind,), (scalars,), (values,), None if inner is None else (inner,))
+        if inner is not None:
+            weight = self.layers[0].weight
+            _core.gemm(inner.reshape(-1, behind.shape[1]), weight, np.asarray(slopes).reshape(-1, self.features))
+        return found
+
+    def _contents(self) -> int:
+        """A checksum of what a copy was made of, where nobody else looks: see `Watch` of chain.py."""
+        return _core.checksum((self.layers[0].weight,)) if self.wide else 0
 
     def _pack(self, output: str, behind: bool) -> tuple[Any, int]:
         layers, head, width = self.layers, self.head, self.features
@@ -252,8 +272,7 @@ class DenseSession:
         self.output_shape = (network.classes,)
         self._layers = sum(layer.weight is not None for layer in network.layers)
         self.progress = progress
-        self.evaluate, self._rows = network.packed(output)
-        self._network, self._output = network, output
+        self._network, self._output, self._behind = network, output, False
         self._note = ""
 
     def __enter__(self) -> DenseSession:
@@ -262,9 +281,14 @@ class DenseSession:
     def __exit__(self, *_: object) -> None:
         """Nothing was touched that would have to be put back."""
 
+    @property
+    def evaluate(self) -> Any:
+        """The network as `_core` takes it."""
+        return self._network.packed(self._output, self._behind)[0]
+
     def choose_rows(self) -> int:
         """Rows a chunk, so that points and gradients stay in the caches."""
-        return self._rows
+        return self._network.packed(self._output, self._behind)[1]
 
     def refresh(self) -> bool:
         """Nothing is remembered but the weights, which are those of this call."""
@@ -284,7 +308,7 @@ class DenseSession:
         """(B,) the classes with the largest output at the inputs."""
         x = self._problem.inputs[0]
         scalars, values = np.full((len(x), 2), -1, np.int64), np.empty(len(x), self._network.dtype)
-        return _core.dense_evaluate(self.evaluate, (x,), (scalars,), (values,), None)
+        return self._network.evaluate(self._output, x, scalars[None], values[None])
 
     def call(self, rows: int, gradients: int, remaining: int) -> tuple[Any, Any, tuple[Any, ...]]:
         """The same evaluation, for those who stand between engine and model: the buffers hold ``rows`` rows."""
@@ -318,7 +342,7 @@ class DenseSession:
             bases=[behind.base],
             form=object,
         )
-        self.evaluate, self._rows = self._network.packed(self._output, True)
+        self._behind = True
         self._note = "affine prefix, "
         return behind
 

@@ -39,6 +39,18 @@ def rest_of(network: Network) -> tuple[list[Layer], int]:
     return [*bare, *network.layers[1:]], len(first.weight)
 
 
+def image(network: Network, parts: list[Any]) -> NDArray[Any]:
+    """(R, H) rows of all ``parts`` (R_i, ...) behind the first product, W x + b."""
+    weight, bias = network.layers[0].weight, network.layers[0].bias
+    assert weight is not None
+    rows = [np.asarray(part).reshape(len(part), network.features) for part in parts]
+    found = np.zeros((sum(map(len, rows)), len(weight)), network.dtype)
+    if bias is not None:
+        found += bias
+    _core.gemm(rows[0] if len(rows) == 1 else np.concatenate(rows), weight, found, transpose_b=True, accumulate=True)
+    return found
+
+
 class DenseBehind:
     """The ends of every path behind the first layer, and its transpose.
 
@@ -49,15 +61,11 @@ class DenseBehind:
     """
 
     def __init__(self, network: Network, problem: Problem) -> None:
-        weight, bias = network.layers[0].weight, network.layers[0].bias
+        weight = network.layers[0].weight
         assert weight is not None
         self._weight = weight
         self._examples = problem.examples
-        ends = [np.asarray(a).reshape(len(a), network.features) for a in (problem.inputs[0], problem.bases[0])]
-        images = np.zeros((len(ends[0]) + len(ends[1]), len(weight)), network.dtype)
-        if bias is not None:
-            images += bias
-        _core.gemm(np.concatenate(ends), weight, images, transpose_b=True, accumulate=True)
+        images = image(network, [problem.inputs[0], problem.bases[0]])
         self.input, self.base = images[: self._examples], images[self._examples :]
 
     def allocate(self, levels: int, results: Any) -> NDArray[Any]:

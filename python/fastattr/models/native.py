@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn.modules import module as hooks
 
-from .. import _core
 from ..arrays import is_torch
 from ..problem import Problem
 from .chain import Recognised, recognise
@@ -65,7 +64,7 @@ class NativeOrTorch:
         check_call(found.network, problem)
         session = DenseSession(found.network, output, problem, progress)
         if output not in found.verified:
-            found.verified[output] = _difference(found.network, session.evaluate, self.model, output, problem)
+            found.verified[output] = _difference(found.network, self.model, output, problem)
         if found.verified[output]:
             raise Unsupported(found.verified[output])
         if found.own_forward and problem.examples and not _same_output(found, self.model, problem):
@@ -84,13 +83,13 @@ def _rows(problem: Problem) -> torch.Tensor:
     return torch.cat([x, torch.where(x.isfinite(), x, 0) + noise])
 
 
-def _difference(network: Network, packed: Any, module: nn.Module, output: str, problem: Problem) -> str:
+def _difference(network: Network, module: nn.Module, output: str, problem: Problem) -> str:
     """How the native values and gradients differ from torch's; "" if they do not."""
     points = _rows(problem)
     scalars = torch.arange(2 * len(points)).reshape(-1, 2) % network.classes
     scalars[:, 1] = -1
     values, slopes = points.new_empty(len(points)), torch.empty_like(points)
-    _core.dense_evaluate(packed, (points,), (scalars,), (values,), (slopes,))
+    network.evaluate(output, points, scalars[None], values[None], slopes[None])
     try:
         with (
             torch.inference_mode(False),
@@ -124,7 +123,7 @@ def _same_output(found: Recognised, module: nn.Module, problem: Problem) -> bool
     scalars = np.full((classes, 1, 2), -1, np.int64)
     scalars[:, 0, 0] = range(classes)
     values = np.empty((classes, 1), network.dtype)
-    _core.dense_evaluate(network.packed("raw")[0], (point,), (scalars,), (values,), None)
+    network.evaluate("raw", point, scalars, values)
     if not isinstance(wanted, torch.Tensor) or tuple(wanted.shape) != (1, network.classes):
         return False
     bound = CLOSE[network.dtype.name] * max(1e-30, float(wanted.abs().max()))
