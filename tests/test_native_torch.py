@@ -254,6 +254,16 @@ def test_changes_are_seen(name: str) -> None:
     assert not (torch.equal(found.values, before.values) and torch.equal(found.output, before.output))
 
 
+def test_weights_turned_where_they_lie_are_seen() -> None:
+    """The same memory and shape in another order."""
+    net, x = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3)).eval(), normal(3, 6)
+    assert fa.Saliency(net)(x, 1).engine.startswith("native")
+    net[0].weight.data = net[0].weight.data.t()
+    found, wanted = (fa.Saliency(net, engine=engine)(x, 1) for engine in ("auto", "callback"))
+    assert found.engine.startswith("callback")  # such a layer is read no more
+    torch.testing.assert_close(found.values, wanted.values)
+
+
 def test_an_option_and_running_statistics_are_seen() -> None:
     net = nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.LeakyReLU(), nn.Linear(8, 4)).eval()
     x = normal(3, 12)

@@ -198,7 +198,8 @@ def target_table(
 def _target_table(
     output_shape: tuple[int, ...] | None, target: Any, versus: Any, examples: int, name: str
 ) -> tuple[NDArray[np.int64], bool]:
-    table = np.full((examples, 2), -1, np.int64)
+    table = np.empty((examples, 2), np.int64)
+    table.fill(-1)
     size = None if output_shape is None else math.prod(output_shape)
     predict = False
     if target is not None:

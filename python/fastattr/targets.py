@@ -16,6 +16,9 @@ def flat_targets(target: Any, name: str, examples: int, output_shape: tuple[int,
     ``target`` is an int, integers (B,) or (B, 1), or, for outputs with several axes, a tuple with one such entry per
     axis or a list of B tuples.
     """
+    alone = _alone(target)
+    if alone is not None and len(output_shape) < 2 and 0 <= alone < (output_shape or (1,))[0]:
+        return _filled(examples, alone)
     if isinstance(target, list) and target and isinstance(target[0], tuple):
         if len(target) != examples:
             raise ValueError(f"{name}: expected {examples} tuples, one an example, got {len(target)}")
@@ -38,6 +41,18 @@ def flat_targets(target: Any, name: str, examples: int, output_shape: tuple[int,
     return columns[0] if len(columns) == 1 else np.ravel_multi_index(columns, shape).astype(np.int64)
 
 
+def _alone(target: Any) -> int | None:
+    """The one class of all examples, where that is plain to see."""
+    value = target.item() if is_torch(target) and target.numel() == 1 else target
+    return value if type(value) is int else None
+
+
+def _filled(examples: int, value: int) -> NDArray[np.int64]:
+    found = np.empty(examples, np.int64)
+    found.fill(value)
+    return found
+
+
 def _wanted_target(shape: tuple[int, ...]) -> str:
     return "one index" if len(shape) == 1 else f"a tuple of {len(shape)} indices"
 
@@ -51,7 +66,7 @@ def integers(value: Any, name: str, examples: int) -> NDArray[np.int64]:
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {getattr(value, 'dtype', type(value).__name__)}")
     if array.size == 1:
-        return np.full(examples, array.reshape(-1)[0], np.int64)
+        return _filled(examples, array.reshape(-1)[0])
     if array.shape not in ((examples,), (examples, 1)):
         raise ValueError(f"{name}: expected an int or shape ({examples},) or ({examples}, 1), got {array.shape}")
     return array.reshape(-1).astype(np.int64, copy=False)

@@ -1,7 +1,7 @@
 """Chains of dense layers inside torch modules: recognised once, read again when anything changed.
 
 What a chain was read from is kept beside it: every module with its children and its options, every tensor with its
-identity, version, address and a checksum of its contents (writes through ``.data`` and NumPy raise no version).
+identity, address and a checksum of its contents (writes through ``.data`` and NumPy raise no version).
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class Watch:
             options = [(name, getattr(part, name)) for name in OPTIONS.get(type(part), ())]
             self._parts.append((weakref.ref(part), type(part), _identities(part.__dict__), options))
         tensors = [t for step in steps for t in step.tensors if t is not None]
-        self._tensors = [(t, t._version, t.data_ptr(), t.shape) for t in tensors]
+        self._tensors = [(t, t.data_ptr(), t.shape) for t in tensors]
         live = network.layers[0].weight if network.wide else None  # no copy of it is used unlooked at
         views = (t.detach().numpy() for t in tensors)
         self._views = tuple(view for view in views if live is None or not np.shares_memory(view, live))
@@ -281,9 +281,9 @@ class Watch:
         return True
 
     def weights_hold(self) -> bool:
-        """The same memory with the same contents."""
-        for t, version, address, shape in self._tensors:
-            if t._version != version or t.data_ptr() != address or t.shape != shape:
+        """The same memory, in the same order, with the same contents."""
+        for t, address, shape in self._tensors:
+            if t.data_ptr() != address or t.shape != shape or not t.is_contiguous():
                 return False
         return bool(_core.checksum(self._views) == self._checksum)
 
