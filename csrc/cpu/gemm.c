@@ -1,7 +1,8 @@
 /* gemm.c -- out = a b, or out += a b, either factor transposed if asked
  *
  * Through SciPy's BLAS, whose extents are 32-bit; beyond them, and where that BLAS is not
- * there, by a loop over tiles; a few rows by thin.c. M, N rows and columns of out, K the summed extent. */
+ * there, by a loop over tiles; a few rows by thin.c. M, N rows and columns of out, K the summed
+ * extent. */
 #include "gemm.h"
 
 #include <limits.h>

@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FA_SWEPT_ROWS 65536 /* at a time: pending signals are looked at between */
-#define FA_SWEPT_NODES 8    /* at least: fewer points cost less than a line */
+#define FA_SWEPT_NODES 8    /* at least: fewer points cost less than a line       */
+#define FA_SWEPT_MOST 16384 /* at most: chunks of points can be stopped in between */
+#define FA_SWEPT_ROWS 8192  /* of all lines at a time                              */
 
 /* Small tables that exist twice, laid out alike: in the host's memory and the device's. */
 typedef struct {
@@ -157,7 +158,7 @@ static int sweeps(const integration *run)
 {
     const int64_t nodes = run->rows.nodes;
     return run->job->chunks.model->sweep != NULL && nodes >= FA_SWEPT_NODES &&
-           nodes <= FA_SWEPT_ROWS;
+           nodes <= FA_SWEPT_MOST;
 }
 
 static fa_status run_pass(integration *run, int gradients, fa_error *error)
