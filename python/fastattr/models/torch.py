@@ -130,9 +130,9 @@ class TorchSession:
             return None
         prefix, behind = found
         self._problem = replace(problem, members={0: behind.input}, attributed=[0], bases=[behind.base], form=object)
-        self._function = prefix.rest
-        self._key = (*self._key, prefix.note)
-        self.name += f", {prefix.note}"
+        self._function = prefix.answer
+        self._key = (*self._key, prefix.name)
+        self.name += f", {prefix.name}"
         self._probe = probe.remembered(self._owner, self._key)
         self._probe = self._probe or self._measure()
         return behind
