@@ -1,6 +1,7 @@
 /* winograd.c -- blocks of tiles through winograd.h's three steps, while they are in cache. */
 #include "winograd.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@
 #define FA_BLOCK_BYTES \
     (512 << 10)                 /* of a block's images and products: with weights, a second cache */
 #define FA_FEWEST_TILES 48      /* of a block: as many share one reading of the weights          */
+#define FA_TILES_A_LANE 8       /* fewer leave registers empty while weights are read */
 #define FA_FLOPS_PER_ELEMENT 16 /* of fa_parallel_for's costs */
 
 typedef struct {
@@ -162,8 +164,9 @@ typedef struct {
     const fa_winograd_args *args;
     int64_t height, width;         /* of the output             */
     int64_t down, across;          /* tiles of an image         */
-    int64_t tiles, block;          /* in all; of a block         */
-    int64_t lanes;                 /* blocks worked on at a time */
+    int64_t tiles, block;          /* in all, and of a block       */
+    int64_t lanes;                 /* blocks worked on at a time   */
+    _Atomic int64_t next;          /* block: a core that others use takes fewer */
     int64_t stride_in, stride_out; /* elements from tile to tile  */
     int64_t plane_in, plane_out;   /* and from a point to the next */
     char *scratch;                 /* (lanes) 36 planes of images, 36 of products              */
@@ -218,16 +221,18 @@ static void gather(const job *j, const fa_tile_ops *ops, const char *products, i
 
 static void run_lanes(void *context, int64_t begin, int64_t end)
 {
-    const job *const j = context;
+    job *const j = context;
     const fa_winograd *const f = j->filter;
     const fa_dense_ops *const dense = fa_cpu_dense(f->dtype);
     const fa_tile_ops *const ops = tile_ops(f->dtype);
-    const int64_t item = item_of(f), blocks = (j->tiles + j->block - 1) / j->block;
+    const int64_t item = item_of(f);
     for (int64_t lane = begin; lane < end; lane++) {
         char *const images = j->scratch + lane * j->scratch_bytes;
         char *const products = images + 36 * j->plane_in * item;
-        for (int64_t b = blocks * lane / j->lanes; b < blocks * (lane + 1) / j->lanes; b++) {
-            const int64_t first = b * j->block, count = fa_min(j->block, j->tiles - first);
+        for (;;) {
+            const int64_t first = atomic_fetch_add(&j->next, 1) * j->block;
+            const int64_t count = fa_min(j->block, j->tiles - first);
+            if (count <= 0) break;
             scatter(j, ops, images, first, count);
             for (int64_t p = 0; p < 36; p++) {
                 dense->multiply(products + p * j->plane_out * item, j->stride_out, 1,
@@ -252,10 +257,11 @@ fa_status fa_winograd_run(const fa_winograd *filter, const fa_winograd_args *arg
     j.across = (j.width + 3) / 4;
     j.tiles = args->rows * j.down * j.across;
     if (j.tiles == 0 || filter->out == 0) return FA_OK;
-    const int64_t threads = fa_thread_count(), each = (j.tiles + threads - 1) / threads;
-    const int64_t fit = FA_BLOCK_BYTES / (a_tile > 0 ? a_tile : 1) / 8 * 8;
-    j.block = fa_min(fit > FA_FEWEST_TILES ? fit : FA_FEWEST_TILES, each);
-    j.lanes = fa_min(threads, (j.tiles + j.block - 1) / j.block);
+    const int64_t threads = fa_thread_count(), fit = FA_BLOCK_BYTES / (a_tile > 0 ? a_tile : 1);
+    const int64_t most = fit > FA_FEWEST_TILES ? fit : FA_FEWEST_TILES;
+    j.lanes = fa_min(threads, (j.tiles + FA_TILES_A_LANE - 1) / FA_TILES_A_LANE);
+    const int64_t rounds = (j.tiles + most * j.lanes - 1) / (most * j.lanes); /* of all lanes */
+    j.block = (j.tiles + rounds * j.lanes - 1) / (rounds * j.lanes);
     j.plane_in = apart(filter, j.block * j.stride_in);
     j.plane_out = apart(filter, j.block * j.stride_out);
     j.scratch_bytes = (36 * (j.plane_in + j.plane_out) * item_of(filter) + 63) / 64 * 64;
