@@ -19,6 +19,9 @@ from .structure import Prefix, find_prefix, forget_prefix, own
 TOGETHER = 16
 """Examples that are put beside their baseline, so that weights are read once; more are not worth the copy."""
 
+HEAVIER = 1.5
+"""Times the filters that lie otherwise, and are rearranged for every chunk, its activations are to be."""
+
 
 class Behind:
     """The two ends of every path behind the prefix P, and the transpose of P.
@@ -107,8 +110,13 @@ def _transposed(leaf: Tensor, image: Tensor, sums: Tensor, retain: bool = False)
     return torch.zeros_like(leaf) if found is None else found
 
 
-def look_behind(module: nn.Module, problem: Problem, device: torch.device, rows: int) -> tuple[Prefix, Behind] | None:
-    """The affine prefix of ``module`` and the paths behind it, where it has one and ``rows`` points pay it."""
+def look_behind(
+    module: nn.Module, problem: Problem, device: torch.device, rows: int, chunk_bytes: int
+) -> tuple[Prefix, Behind] | None:
+    """The affine prefix of ``module`` and the paths behind it, where it has one and ``rows`` points pay it.
+
+    ``chunk_bytes`` are what a chunk's activations take.
+    """
     alone = len(problem.members) == 1 and not problem.args and not problem.kwargs
     if not alone or problem.form is dict or dtype_name(problem.inputs[0]) not in ("float32", "float64"):
         return None
@@ -117,6 +125,7 @@ def look_behind(module: nn.Module, problem: Problem, device: torch.device, rows:
     for _ in range(3):
         if prefix is None or not prefix.pays(problem.examples, rows):
             return None
+        prefix.last = prefix.last and _heavy_weights(module) * HEAVIER <= chunk_bytes
         try:
             behind = Behind(prefix, problem, device)
             if agrees(prefix, module, behind, x, base):
@@ -130,6 +139,12 @@ def look_behind(module: nn.Module, problem: Problem, device: torch.device, rows:
         forget_prefix(module, x)  # its forward may take another way now
         prefix = find_prefix(module, x)
     return None
+
+
+def _heavy_weights(module: nn.Module) -> int:
+    """Bytes of the filters that are rearranged for images with their channels last."""
+    filters = (p for p in module.parameters() if p.dim() == 4)
+    return sum(p.nbytes for p in filters if not p.is_contiguous(memory_format=torch.channels_last))
 
 
 def agrees(prefix: Prefix, function: Any, behind: Behind, x: Tensor, base: Tensor) -> bool:
