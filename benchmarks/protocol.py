@@ -25,6 +25,8 @@ from benchmarks.memory import MB, peak_growth
 
 SAMPLE_SECONDS = 0.02  # shorter work is repeated until one measurement takes this long
 MIN_PAIRS, MAX_PAIRS = 3, 41
+ROUNDING, KINK = 1e-5, 2e-2  # of an example's largest attribution: half of the examples, and every one
+MANY_KINKS = 2e-3  # half of the examples of a network whose every example has millions of kinks
 FORWARD_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -113,6 +115,17 @@ def disagreement(ours: np.ndarray, peer: np.ndarray) -> float:
 def close(ours: np.ndarray, peer: np.ndarray, tolerance: float) -> Agreement:
     size = disagreement(ours, peer)
     return Agreement(size <= tolerance, size, f"{size:.1e} of the largest attribution")
+
+
+def kinks(ours: np.ndarray, peer: np.ndarray, rounding: float = ROUNDING) -> Agreement:
+    """Differences per example, as a share of its largest attribution."""
+    if ours.shape != peer.shape or not np.isfinite(ours).all():
+        return Agreement(False, float("inf"), "not comparable")
+    flat, other = (values.reshape(len(values), -1).astype(np.float64) for values in (ours, peer))
+    apart = np.abs(flat - other).max(1) / np.abs(other).max(1)
+    middle, worst = float(np.median(apart)), float(apart.max())
+    holds = middle <= rounding and worst <= KINK
+    return Agreement(holds, worst, f"{middle:.1e} of an example's largest attribution (median), {worst:.1e} (worst)")
 
 
 def seconds(run: Callable[[], object], calls: int = 1) -> float:

@@ -4,7 +4,7 @@
 
 Both sides sum the gradients of piecewise linear networks at points that differ in the last bit, so that now and then a
 point lies on the other side of a kink: one example of many then differs by a node's weight times a unit's share. The
-sides agree if most examples do to rounding and none differs by more than such kinks, see `kinks`.
+sides agree if most examples do to rounding and none differs by more than such kinks, see `kinks` in protocol.py.
 """
 
 from __future__ import annotations
@@ -19,21 +19,7 @@ import torch
 
 from benchmarks import report
 from benchmarks.integrated_gradients import LONGEST, STEPS, captum_side, work
-from benchmarks.protocol import Agreement, Case, Side
-
-ROUNDING, KINK = 1e-5, 2e-2  # of an example's largest attribution: half of the examples, and every one
-MANY_KINKS = 2e-3  # half of the examples of a network whose every example has millions of kinks
-
-
-def kinks(ours: np.ndarray, peer: np.ndarray, rounding: float = ROUNDING) -> Agreement:
-    """Differences per example, as a share of its largest attribution."""
-    if ours.shape != peer.shape or not np.isfinite(ours).all():
-        return Agreement(False, float("inf"), "not comparable")
-    flat, other = (values.reshape(len(values), -1).astype(np.float64) for values in (ours, peer))
-    apart = np.abs(flat - other).max(1) / np.abs(other).max(1)
-    middle, worst = float(np.median(apart)), float(apart.max())
-    holds = middle <= rounding and worst <= KINK
-    return Agreement(holds, worst, f"{middle:.1e} of an example's largest attribution (median), {worst:.1e} (worst)")
+from benchmarks.protocol import MANY_KINKS, Case, Side, kinks
 
 
 def fastattr_side(network: str, batch: int, optimize: bool = False, note: str = "", engine: str = "callback") -> Side:

@@ -18,7 +18,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 
 import fastattr as fa  # noqa: E402
-from fastattr.models import optimize  # noqa: E402
+from fastattr.models import optimize, winograd  # noqa: E402
 
 X = data(B, 3, 16, 16)
 
@@ -66,6 +66,26 @@ class Peeks(nn.Module):
         return self.head((y + self.features(x)).mean((2, 3)))
 
 
+class Wide(nn.Module):
+    """Filters that Winograd's way takes, of every padding, one of them twice, and filters that it does not take."""
+
+    def __init__(self, channels: int = 16) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, channels, 3, bias=False)
+        self.conv1, self.norm1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        self.conv2, self.conv3 = nn.Conv2d(channels, 32, 3, padding="same"), nn.Conv2d(32, channels, 3)
+        self.conv4 = nn.Conv2d(channels, channels, 3, padding=2)
+        self.other = nn.Conv2d(channels, channels, 3, padding=1, stride=2)
+        self.circular = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="circular")
+        self.head = nn.Linear(channels, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu_(self.norm1(self.conv1(self.stem(x).relu_())))
+        y = self.conv4(torch.tanh(self.conv3(torch.relu_(self.conv2(y)))))
+        y = self.circular(self.other(torch.relu_(self.conv4(y)))).tanh()
+        return self.head(y.mean((2, 3)))
+
+
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -84,11 +104,18 @@ def both(net: nn.Module, *args: Any, method: Any = fa.IntegratedGradients, **cal
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("build", "norms"), [(Residual, "4 batch norms"), (Opaque, "1 batch norm")])
-def test_same_attributions(build: Any, norms: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("build", "done"),
+    [
+        (Residual, "4 batch norms folded, channels last"),
+        (Opaque, "1 batch norm folded, channels last"),
+        (Wide, "1 batch norm folded, channels last, 4 convolutions by Winograd"),
+    ],
+)
+def test_same_attributions(build: Any, done: str, dtype: torch.dtype) -> None:
     net = seeded(build).to(dtype)
     got, want = both(net, X.to(dtype), 1)
-    assert f"optimized: {norms} folded and channels last" in got.engine and "optimized" not in want.engine
+    assert f"optimized: {done}" in got.engine and "optimized" not in want.engine
     rtol = 1e-10 if dtype == torch.float64 else 1e-4
     assert float((got.values - want.values).abs().max()) <= rtol * float(want.values.abs().max())
     assert got.values.is_contiguous()
@@ -197,6 +224,55 @@ def test_nothing_to_do() -> None:
     got = fa.IntegratedGradients(net, optimize=True)(data(B, D), 1)
     want = fa.IntegratedGradients(net, engine="callback")(data(B, D), 1)
     assert "optimized: nothing to do" in got.engine and torch.equal(got.values, want.values)
+
+
+@pytest.mark.parametrize("layer", ["conv1", "norm1", "conv2", "conv3"])
+@pytest.mark.parametrize("at_input", [False, True])
+def test_the_value_at_a_filter_stays(layer: str, at_input: bool) -> None:
+    net, x = seeded(Wide).double(), X.double()
+    options = {"layer": net.get_submodule(layer), "layer_input": at_input}
+    got = fa.IntegratedGradients(net, optimize=True, **options)(x, 1)
+    assert "4 convolutions by Winograd" in got.engine and "layer" in got.engine
+    assert_close(got.values, fa.IntegratedGradients(net, **options)(x, 1).values, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("side", [5, 6, 7, 11])
+def test_images_of_every_size(side: int) -> None:
+    """Small ones go the way of the sum, wherever in the network they are small."""
+    net, x = seeded(Wide).double(), data(B, 3, side, side, dtype=torch.float64)
+    for method in (fa.Saliency, fa.IntegratedGradients):
+        got, want = both(net, x, 1, method=method)
+        assert_close(got.values, want.values, rtol=1e-8, atol=1e-11)
+
+
+def test_filters_one_by_one() -> None:
+    """Values and slopes as torch has them, whatever the layout; what is of another kind goes to torch."""
+    for channels, padding in ((16, 0), (32, 1), (16, 2), (16, "same"), (16, "valid")):
+        layer = seeded(lambda c=channels, p=padding: nn.Conv2d(c, 16, 3, padding=p)).double()
+        assert winograd.takes(layer)
+        twin = winograd.Winograd(layer)
+        first = data(B, channels, 9, 8, dtype=torch.float64)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            x = first.clone(memory_format=layout).requires_grad_()
+            got, want = twin(x), layer(x)
+            assert_close(got, want)
+            weight = torch.linspace(-1, 2, want.numel(), dtype=torch.float64).reshape(want.shape)
+            (slopes,) = torch.autograd.grad((got * weight).sum(), x)
+            assert_close(slopes, torch.autograd.grad((want * weight).sum(), x)[0])
+            assert_close(twin(x.detach()[0]), layer(x.detach()[0]))
+        with pytest.raises(RuntimeError, match="expected"):
+            twin(data(B, channels + 1, 9, 8, dtype=torch.float64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer = nn.Conv2d(16, 16, 3).requires_grad_(False)
+        assert winograd.Winograd(layer)(data(B, 16, 9, 8)).dtype == torch.bfloat16
+    for other in (
+        nn.Conv2d(16, 16, 3, stride=2), nn.Conv2d(16, 16, 3, dilation=2), nn.Conv2d(16, 16, 3, groups=2),
+        nn.Conv2d(16, 16, 3, padding=(1, 0)), nn.Conv2d(16, 16, 5), nn.Conv2d(16, 16, (3, 1)), nn.Conv2d(8, 16, 3),
+        nn.Conv2d(16, 24, 3), nn.Conv2d(16, 16, 3, padding=3), nn.Conv2d(16, 16, 3).half(), nn.Conv3d(16, 16, 3),
+        nn.Conv2d(16, 16, 3, padding=1, padding_mode="reflect"), nn.Conv2d(16, 16, 3, device="meta"),
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(16, 16, 3)),
+    ):  # fmt: skip
+        assert not winograd.takes(other)
 
 
 def test_refused() -> None:

@@ -331,6 +331,34 @@ def test_a_forward_that_mixes_rows_is_found_out() -> None:
     off(seeded(Mixes))
 
 
+class Overwrites(nn.Module):
+    """Works in place on what its first layer gives, and may want it contiguous."""
+
+    def __init__(self, views: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, stride=2), nn.Conv2d(8, 4, 3)
+        self.last, self.views = nn.Linear(4, C), views
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = torch.nn.functional.relu(self.first(x), inplace=True)
+        z = z.view(z.size(0), -1).view(z.shape) if self.views else z
+        return self.last(self.second(z).sigmoid().mean((2, 3)))
+
+
+@pytest.mark.parametrize("views", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_images_behind_the_prefix(views: bool, dtype: torch.dtype) -> None:
+    """In place on the points themselves, and channels last where that is faster and the rest of the model bears it."""
+    net, x = seeded(lambda: Overwrites(views)).to(dtype), data(B, 3, 16, 16, dtype=dtype)
+    for _ in range(2):  # found out, and remembered
+        got, want = both(fa.IntegratedGradients(net, steps=20), x, 1)
+        assert "affine prefix: 1 operation" in got.engine
+        assert ("channels last" in got.engine) == (dtype == torch.float32 and not views)
+        rtol = 1e-10 if dtype == torch.float64 else 1e-4
+        assert float((got.values - want.values).abs().max()) <= rtol * float(want.values.abs().max())
+        assert got.values.is_contiguous()
+
+
 def test_what_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert "affine" in fa.IntegratedGradients(seeded(lambda: mlp(784, 512, 10)), steps=50)(data(1, 784), 1).engine

@@ -61,6 +61,8 @@ PyObject *fa_py_checksum(PyObject *module, PyObject *arrays);
 PyObject *fa_py_exact(PyObject *module, PyObject *args);
 PyObject *fa_py_exact_applies(PyObject *module, PyObject *capsule);
 PyObject *fa_py_gemm(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *fa_py_winograd(PyObject *module, PyObject *args);
+PyObject *fa_py_winograd_run(PyObject *module, PyObject *args);
 PyObject *fa_py_use_blas(PyObject *module, PyObject *wanted);
 
 #endif /* FA_CORE_H */

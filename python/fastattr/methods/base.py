@@ -44,9 +44,10 @@ class GradientMethod:
         softmax at the end; a ValueError says what in another model is not. "callback": by autograd. "auto": native
         where it can be. What ran is in ``engine`` of the result.
     optimize : bool
-        Explain a copy of the module with batch normalisation folded into the layers before it and channels last. The
-        copy is kept while the parameters stay the same, and compared with the module at every call: where it computes
-        something else, ValueError. The module itself is left alone.
+        Explain a copy of the module with batch normalisation folded into the layers before it and channels last; on the
+        CPU, convolutions of 3 x 3 with stride 1 go by Winograd's F(4 x 4, 3 x 3) there, with relative errors of about
+        1e-6 in float32 where torch's are 1e-7. The copy is kept while the parameters stay the same, and compared with
+        the module at every call: where it computes something else, ValueError. The module itself is left alone.
     layer : torch.nn.Module or str, optional
         Attribute the output of this submodule of the model (or of the one with this dotted name) in place of the
         inputs: embeddings of token ids, above all. Inputs may then be integers, values have the layer's shape, and the

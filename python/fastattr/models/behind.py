@@ -14,10 +14,13 @@ from ..arrays import dtype_name
 from ..problem import Problem
 from .arguments import as_tensor
 from .close import close, first_row
-from .structure import Prefix, find_prefix, forget_prefix
+from .structure import Prefix, find_prefix, forget_prefix, own
 
 TOGETHER = 16
 """Examples that are put beside their baseline, so that weights are read once; more are not worth the copy."""
+
+HEAVIER = 1.5
+"""Times the filters that lie otherwise, and are rearranged for every chunk, its activations are to be."""
 
 
 class Behind:
@@ -44,7 +47,7 @@ class Behind:
 
     def _images(self, base: Tensor) -> tuple[Tensor, Tensor]:
         """P(x) and P(x'): together, with a graph that serves the transpose, or in pieces where memory is short."""
-        run, many = self._prefix.run, len(self._x)
+        run, many = self._prefix.image, len(self._x)
         while True:
             try:
                 if self._rows < many:
@@ -71,7 +74,7 @@ class Behind:
         """A leaf at ``x`` and P of it, connected."""
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            return leaf, self._prefix.run(leaf)
+            return leaf, self._prefix.image(leaf)
 
     def allocate(self, levels: int, results: Any) -> Tensor:
         """(L, B, ...) accumulators; ``results`` (P, B, ...) takes their images."""
@@ -107,47 +110,67 @@ def _transposed(leaf: Tensor, image: Tensor, sums: Tensor, retain: bool = False)
     return torch.zeros_like(leaf) if found is None else found
 
 
-def look_behind(module: nn.Module, problem: Problem, device: torch.device, rows: int) -> tuple[Prefix, Behind] | None:
-    """The affine prefix of ``module`` and the paths behind it, where it has one and ``rows`` points pay it."""
+def look_behind(
+    module: nn.Module, problem: Problem, device: torch.device, rows: int, chunk_bytes: int
+) -> tuple[Prefix, Behind] | None:
+    """The affine prefix of ``module`` and the paths behind it, where it has one and ``rows`` points pay it.
+
+    ``chunk_bytes`` are what a chunk's activations take.
+    """
     alone = len(problem.members) == 1 and not problem.args and not problem.kwargs
     if not alone or problem.form is dict or dtype_name(problem.inputs[0]) not in ("float32", "float64"):
         return None
     x, base = (as_tensor(ends[:1], device) for ends in (problem.inputs[0], problem.bases[0]))
     prefix = find_prefix(module, x)
-    for _ in range(2):
+    for _ in range(3):
         if prefix is None or not prefix.pays(problem.examples, rows):
             return None
+        prefix.last = prefix.last and _heavy_weights(module) * HEAVIER <= chunk_bytes
         try:
             behind = Behind(prefix, problem, device)
             if agrees(prefix, module, behind, x, base):
                 return prefix, behind
         except Exception:
-            if not prefix.traced:
+            if not (prefix.traced or prefix.last):
                 raise
+        if prefix.last and not prefix.checked:  # a view of what it takes for contiguous, say
+            prefix.last = False
+            continue
         forget_prefix(module, x)  # its forward may take another way now
         prefix = find_prefix(module, x)
     return None
 
 
+def _heavy_weights(module: nn.Module) -> int:
+    """Bytes of the filters that are rearranged for images with their channels last."""
+    filters = (p for p in module.parameters() if p.dim() == 4)
+    return sum(p.nbytes for p in filters if not p.is_contiguous(memory_format=torch.channels_last))
+
+
 def agrees(prefix: Prefix, function: Any, behind: Behind, x: Tensor, base: Tensor) -> bool:
     """Whether the prefix is what it should be at the first input ``x`` (1, ...) and its ``base`` (1, ...).
 
-    rest(P(x)) = f(x): at every call for a traced module, whose forward may have changed its mind, else at the first.
+    rest(P(x)) = f(x): at every call for a traced module of the user's, whose forward may have changed its mind, else at
+    the first.
     The first time also P(x) is affine between base and input, and a row of it does not see its neighbours.
     """
-    if prefix.checked and not prefix.traced:
+    if prefix.checked and (not prefix.traced or function in own):
         return True
     z = behind.input
     if z.dtype != x.dtype:  # autocast computes in another
         return False
-    wanted = function(torch.cat([x] * 3) if prefix.traced else x)
-    if not close(prefix.rest(z[:1]), first_row(wanted)):
-        return False
-    if prefix.traced and not close(prefix.rest(torch.cat([z[:1]] * 3)), wanted):  # of any number of rows
-        return False
+    counts = (1,) if not prefix.traced else (2,) if prefix.checked else (1, 3)  # of any number of rows
+    wanted = function(torch.cat([x] * counts[-1]))
+    for rows in counts:
+        given = torch.cat([z[:1]] * rows)
+        version = given._version
+        answer = prefix.answer(given)
+        prefix.overwrites |= given._version != version
+        if not close(answer, wanted if rows == counts[-1] else first_row(wanted)):
+            return False
     if prefix.checked:
         return True
-    images = prefix.run(torch.cat([base + (x - base) / 2, x, base]))
+    images = prefix.image(torch.cat([base + (x - base) / 2, x, base]))
     if len(images) != 3 or not close(images[0], (images[1] + images[2]) / 2):
         return False
     prefix.checked = close(images[1], z[0]) and close(images[2], behind.base[0])

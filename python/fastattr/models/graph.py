@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from .part import has_hooks
+from .winograd import Winograd
 
 _tracing = threading.Lock()  # fx patches nn.Module for all threads, and unpatches it in reverse
 _MISSING = object()
@@ -199,7 +200,7 @@ class _Tracer(fx.Tracer):
         self._thread = threading.get_ident()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return m is self._leaf or super().is_leaf_module(m, module_qualified_name)
+        return m is self._leaf or isinstance(m, Winograd) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if threading.get_ident() != self._thread:

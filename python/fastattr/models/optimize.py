@@ -1,4 +1,4 @@
-"""A faster copy of a convolutional network: batch normalisation folded into the layer before it, channels last.
+"""A faster copy of a convolutional network: batch norms folded, channels last, small filters by Winograd's way.
 
 The user's module stays as it is. The copy is kept for as long as the module lives and its parameters stay the same, and
 is compared with it at every call: writes that raise no version number (``.data``, NumPy) are found that way too.
@@ -18,6 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from .close import close
 from .graph import Memory, trace
 from .part import has_hooks, runs_in_order
+from .structure import own
+from .winograd import Winograd, takes
 
 _FOLDS: dict[type, tuple[type, Callable[..., nn.Module]]] = {
     nn.Conv1d: (nn.BatchNorm1d, fuse_conv_bn_eval),
@@ -99,7 +101,13 @@ def _make(
     if any(isinstance(part, nn.Conv2d) for part in twin.modules()):
         twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         done.append("channels last")
-    return Optimized(twin.requires_grad_(False), "optimized: " + (" and ".join(done) or "nothing to do"), versions)
+        small = {name: Winograd(part) for name, part in twin.named_modules() if takes(part)}
+        for name, part in small.items():
+            _replace(twin, name, part)
+        if small:
+            done.append(f"{len(small)} convolution{'s' if len(small) > 1 else ''} by Winograd")
+    own.add(twin)
+    return Optimized(twin.requires_grad_(False), "optimized: " + (", ".join(done) or "nothing to do"), versions)
 
 
 def _replace(module: nn.Module, name: str, part: nn.Module) -> None:

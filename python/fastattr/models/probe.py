@@ -20,7 +20,7 @@ from torch import nn
 # small CNN and ResNet-18 at 64 and 224 px, whose rows take 0.6 kB, 132 kB, 1.8 MB and 22 MB.
 WORKING_SET = 16 * 2**20
 """Bytes of saved activations, points and gradients of one chunk ..."""
-FEW_ROWS = ((16, 48 * 2**20), (8, 256 * 2**20))
+FEW_ROWS = ((24, 56 * 2**20), (8, 256 * 2**20))
 """... but so many rows at least, since layers work on whole batches, as long as they take no more bytes than this."""
 MOST_ROWS = 2048
 MOST_ROWS_CUDA = 2**15

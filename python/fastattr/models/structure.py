@@ -8,6 +8,7 @@ transpose once per sum, whatever the number of points.
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ ELEMENT = 64.0
 """What a feature of a point costs (written, read, its gradient read and summed), in floating-point operations."""
 FIXED = 1e7
 """What a prefix costs at any size: some launches, about 0.2 ms, in floating-point operations."""
-WIDEST = 4
+WIDEST = 8
 """Times the size of the input that the prefix's output may have: its accumulators are in memory for every level."""
 
 
@@ -60,11 +61,36 @@ class Prefix:
     cost: float = 0.0
     """Operations of one row of `run`, forward; its transpose takes as many."""
     checked: bool = False
+    last: bool = False
+    """Whether points behind the prefix have their channels last: convolutions and pooling are faster so."""
+
+    overwrites: bool = False
+    """Whether `rest` works in place on what it is given."""
+
+    @property
+    def name(self) -> str:
+        """What ran."""
+        return f"{self.note}, channels last" if self.last else self.note
+
+    def image(self, x: Tensor) -> Tensor:
+        """P(x), as the points behind the prefix lie."""
+        z = self.run(x)
+        return z.permute(0, 2, 3, 1) if self.last else z
+
+    def answer(self, z: Tensor) -> Any:
+        """model(x) from the image of x."""
+        if not self.last:
+            return self.rest(z)
+        z = z.permute(0, 3, 1, 2)
+        return self.rest(z.clone() if self.overwrites else z)  # in place on a view, autograd copies more than once
 
     def pays(self, examples: int, rows: int) -> bool:
         """Whether a call with so many rows gains, after three evaluations per example."""
         return rows * self.gain > FIXED + 3 * examples * self.cost
 
+
+own: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+"""Copies of users' modules, which nobody else changes."""
 
 _memory = Memory()
 _PRODUCTS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
@@ -158,6 +184,7 @@ def _weighed(prefix: Prefix, x: Tensor) -> Prefix | None:
         return None
     prefix.cost = counter.total
     prefix.gain = 2 * prefix.cost - ELEMENT * (z.numel() - row.numel())
+    prefix.last = z.dim() == 4 and z.dtype == torch.float32 and z.device.type == "cpu" and min(z.shape[1:]) > 1
     return prefix if prefix.gain > 0 else None
 
 

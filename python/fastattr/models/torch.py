@@ -124,17 +124,17 @@ class TorchSession:
 
     def factor(self, problem: Problem, rows: int) -> Behind | None:
         """Look at rows of ``problem`` from behind the model's affine prefix from now on, if ``rows`` of them pay it."""
-        same = problem is self.problem and self._function is self._module
-        found = look_behind(self._module, problem, self._device, rows) if same and self._module is not None else None
+        module = self._module if problem is self.problem and self._function is self._module else None
+        chunk = self.choose_rows() * (0 if self._probe is None else self._probe.row_bytes)
+        found = None if module is None else look_behind(module, problem, self._device, rows, chunk)
         if found is None:
             return None
         prefix, behind = found
         self._problem = replace(problem, members={0: behind.input}, attributed=[0], bases=[behind.base], form=object)
-        self._function = prefix.rest
-        self._key = (*self._key, prefix.note)
-        self.name += f", {prefix.note}"
-        self._probe = probe.remembered(self._owner, self._key)
-        self._probe = self._probe or self._measure()
+        self._function = prefix.answer
+        self._key = (*self._key, prefix.name)
+        self.name += f", {prefix.name}"
+        self._probe = probe.remembered(self._owner, self._key) or self._measure()
         return behind
 
     def remember_rows(self, rows: int) -> None:
