@@ -2,12 +2,14 @@
  *
  * Workers are started at the first loop that is worth it and live for the process. One
  * loop runs at a time; a second caller does its own work alone instead of waiting. After
- * fork() the child has no workers: the pool is reset there and starts afresh when needed. */
+ * fork() the child has no workers: the pool is reset there and starts afresh when needed.
+ * Where another runtime's threads are shared, they take the parts and the workers sleep. */
 #define _GNU_SOURCE
 #include "threads.h"
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #define FA_SERIAL_ELEMENTS 65536
@@ -26,6 +28,9 @@ static struct {
     void *context;
     int64_t items;
 } job;
+
+static _Atomic(const fa_team *) team;
+static atomic_int next_part; /* of the team's loop, guarded by caller_lock as the job is */
 
 static int available_cpus(void)
 {
@@ -61,8 +66,18 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
+static void take_parts(void *unused)
+{
+    (void)unused;
+    for (int part = atomic_fetch_add(&next_part, 1); part < parts;) {
+        run_part(part, parts);
+        part = atomic_fetch_add(&next_part, 1);
+    }
+}
+
 static void reset_in_child(void)
 {
+    atomic_store(&team, NULL);
     pthread_mutex_init(&caller_lock, NULL);
     pthread_mutex_init(&lock, NULL);
     pthread_cond_init(&work_ready, NULL);
@@ -107,6 +122,24 @@ void fa_set_thread_count(int count)
     pthread_mutex_unlock(&lock);
 }
 
+void fa_share_team(const fa_team *shared)
+{
+    pthread_once(&fork_once, register_fork_handler);
+    atomic_store(&team, shared);
+}
+
+/* Whether the shared team has run the loop; called with `caller_lock` held. */
+static int run_on_team(int threads)
+{
+    const fa_team *const shared = atomic_load(&team);
+    const int most = shared != NULL ? shared->most() : 1;
+    if (most < 2) return 0;
+    parts = threads;
+    atomic_store(&next_part, 0);
+    shared->parallel(take_parts, NULL, (unsigned)(threads < most ? threads : most), 0);
+    return 1;
+}
+
 void fa_parallel_for(int64_t items, int64_t cost, fa_range_fn fn, void *context)
 {
     const int threads = fa_thread_count();
@@ -116,11 +149,15 @@ void fa_parallel_for(int64_t items, int64_t cost, fa_range_fn fn, void *context)
         fn(context, 0, items);
         return;
     }
-    pthread_mutex_lock(&lock);
-    start_workers(threads - 1);
     job.fn = fn;
     job.context = context;
     job.items = items;
+    if (run_on_team(threads)) {
+        pthread_mutex_unlock(&caller_lock);
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    start_workers(threads - 1);
     const int of = parts = (workers < threads - 1 ? workers : threads - 1) + 1;
     pending = of - 1;
     generation++;

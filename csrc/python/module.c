@@ -1,6 +1,9 @@
 /* module.c -- fastattr._core: multi-phase initialisation, module state, method table. */
+#define _GNU_SOURCE /* RTLD_NOLOAD */
 #define FA_IMPORTS_NUMPY
 #include "core.h"
+
+#include <dlfcn.h>
 
 #include "../cpu/cpu.h"
 #include "callback_model.h"
@@ -37,6 +40,24 @@ static PyObject *set_thread_count(PyObject *module, PyObject *count)
     }
     fa_set_thread_count((int)value);
     Py_RETURN_NONE;
+}
+
+/* An OpenMP runtime that is loaded already, by the address of gcc's entry into it. */
+static PyObject *share_threads(PyObject *module, PyObject *path)
+{
+    static fa_team team; /* written once: under the GIL, before it is shared */
+    (void)module;
+    const char *const name = PyUnicode_AsUTF8(path);
+    if (name == NULL) return NULL;
+    void *const library = dlopen(name, RTLD_NOLOAD | RTLD_LAZY | RTLD_LOCAL);
+    if (library == NULL || team.parallel != NULL) return PyBool_FromLong(library != NULL);
+    void *const parallel = dlsym(library, "GOMP_parallel");
+    void *const most = dlsym(library, "omp_get_max_threads");
+    if (parallel == NULL || most == NULL) Py_RETURN_FALSE;
+    memcpy(&team.most, &most, sizeof(most));
+    memcpy(&team.parallel, &parallel, sizeof(parallel));
+    fa_share_team(&team);
+    Py_RETURN_TRUE;
 }
 
 static PyObject *is_out_of_memory(PyObject *module, PyObject *exception)
@@ -117,6 +138,7 @@ static PyMethodDef methods[] = {
     {"cuda_backend", fa_py_cuda_backend, METH_NOARGS,
      PyDoc_STR("cuda_backend() -> (architectures or None, what is missing or None)")},
     {"get_num_threads", get_thread_count, METH_NOARGS, PyDoc_STR("get_num_threads() -> int")},
+    {"share_threads", share_threads, METH_O, PyDoc_STR("share_threads(path) -> bool")},
     {"set_num_threads", set_thread_count, METH_O, PyDoc_STR("set_num_threads(n) -> None")},
     {NULL, NULL, 0, NULL},
 };

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +43,17 @@ def readable(value: Any, name: str) -> Any:
             "torch.from_dlpack(x)"
         )
     return np.asarray(value) if isinstance(value, (memoryview, array)) else np.from_dlpack(value)
+
+
+@lru_cache(maxsize=1)
+def share_threads() -> bool:
+    """Have the core's loops done by torch's OpenMP threads: whether they are.
+
+    Those spin on for milliseconds after torch's own loops, and would keep other threads from the cores.
+    """
+    root = Path(sys.modules["torch"].__file__ or "").parent
+    bundled = [*root.glob("lib/libgomp*.so*"), *root.parent.glob("torch.libs/libgomp*.so*")]
+    return any(_core.share_threads(str(path)) for path in bundled)
 
 
 def on_cuda(value: Any) -> bool:
@@ -161,6 +173,7 @@ class TorchKit:
         self._torch = torch
         self.device = device
         self._on_cpu = device.type == "cpu"
+        share_threads()
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Any:  # noqa: D102
         return self._torch.empty(shape, dtype=getattr(self._torch, dtype), device=self.device)
