@@ -47,13 +47,13 @@ class Task:
         return float(right[0]), float(right[1])
 
 
-def digits(steps: int = 1000) -> Task:
+def digits(steps: int = 800) -> Task:
     data = datasets.digits()
     nets = image_classifier(1, 10, 8, 16), image_classifier(1, 10, 8, 24, seed=7)
     return _task("digits", data, 10, steps, (0.0, 1.0), nets, epochs=30)
 
 
-def shapes(steps: int = 1500) -> Task:
+def shapes(steps: int = 1200) -> Task:
     data = datasets.shapes()
     nets = image_classifier(3, 3, 32, 16), image_classifier(3, 3, 32, 20, seed=7)
     extra = {"counterfactual": torch.from_numpy(data.counterfactual), "mask": torch.from_numpy(data.mask)}
@@ -76,6 +76,7 @@ def fitted(
     options: dict[str, Any] = {
         "full": {},
         "no similarity": {"weights": NO_SIMILARITY},
+        "no similarity, drawn anew": {"weights": NO_SIMILARITY, "anew": True},
         "no swap": {"swap": False},
     }[variant]
     gx = fa.GANMEX(
