@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.ganmex_tasks import TASKS, Figure, Task, edit_figures, fitted
 
-COLUMNS = (("task", -8), ("variant", -25), ("seed", 4), ("figure", -42), ("mean", 8), ("+-", 8), ("wanted", 16))
+COLUMNS = (("task", -8), ("variant", -25), ("seed", 4), ("figure", -44), ("mean", 8), ("+-", 8), ("wanted", 16))
 VARIANTS = (
     ("digits", "full"),
     ("digits", "no similarity"),

@@ -126,8 +126,8 @@ def shape_figures(task: Task, made: Tensor, near: Tensor) -> dict[str, Figure]:
         "MDTS to the true counterfactual": figure(theirs, task),
         "share of MDTS to the true": ratio(ours, theirs, task),
     }
-    colour = (label != 2) & (target != 2)
-    found["shape-only pairs: judge"] = figure_of(_judged(task, made, target), number, (label != 1) & (target != 1))
+    shape, colour = (label != 1) & (target != 1), (label != 2) & (target != 2)
+    found["shape-only pairs: judge"] = figure_of(_judged(task, made, target), number, shape)
     found["colour-only pairs: judge"] = figure_of(_judged(task, made, target), number, colour)
     part = number < EXPLAINED
     x, mask = task.unseen_x[number[part]], task.extra["mask"][number[part], target[part]]
@@ -137,6 +137,7 @@ def shape_figures(task: Task, made: Tensor, near: Tensor) -> dict[str, Figure]:
         maps = method(x, label[part], versus=target[part], baseline=start).values.sum(1).abs()
         mass = (maps * mask).flatten(1).sum(1) / maps.flatten(1).sum(1)
         found[f"mass, {name}"] = figure_of(mass, number[part])
+        found[f"shape-only pairs: mass, {name}"] = figure_of(mass, number[part], shape[part])
         found[f"cosine of two versus, {name}"] = cosines(maps)
     single = method(x, label[part]).values.sum(1).abs()
     found["cosine of two versus, zero, single output"] = cosines(single)
