@@ -47,13 +47,13 @@ class Task:
         return float(right[0]), float(right[1])
 
 
-def digits(steps: int = 1000) -> Task:
+def digits(steps: int = 800) -> Task:
     data = datasets.digits()
     nets = image_classifier(1, 10, 8, 16), image_classifier(1, 10, 8, 24, seed=7)
     return _task("digits", data, 10, steps, (0.0, 1.0), nets, epochs=30)
 
 
-def shapes(steps: int = 1500) -> Task:
+def shapes(steps: int = 1200) -> Task:
     data = datasets.shapes()
     nets = image_classifier(3, 3, 32, 16), image_classifier(3, 3, 32, 20, seed=7)
     extra = {"counterfactual": torch.from_numpy(data.counterfactual), "mask": torch.from_numpy(data.mask)}
@@ -76,6 +76,7 @@ def fitted(
     options: dict[str, Any] = {
         "full": {},
         "no similarity": {"weights": NO_SIMILARITY},
+        "no similarity, drawn anew": {"weights": NO_SIMILARITY, "anew": True},
         "no swap": {"swap": False},
     }[variant]
     gx = fa.GANMEX(
@@ -125,8 +126,8 @@ def shape_figures(task: Task, made: Tensor, near: Tensor) -> dict[str, Figure]:
         "MDTS to the true counterfactual": figure(theirs, task),
         "share of MDTS to the true": ratio(ours, theirs, task),
     }
-    colour = (label != 2) & (target != 2)
-    found["shape-only pairs: judge"] = figure_of(_judged(task, made, target), number, (label != 1) & (target != 1))
+    shape, colour = (label != 1) & (target != 1), (label != 2) & (target != 2)
+    found["shape-only pairs: judge"] = figure_of(_judged(task, made, target), number, shape)
     found["colour-only pairs: judge"] = figure_of(_judged(task, made, target), number, colour)
     part = number < EXPLAINED
     x, mask = task.unseen_x[number[part]], task.extra["mask"][number[part], target[part]]
@@ -136,6 +137,7 @@ def shape_figures(task: Task, made: Tensor, near: Tensor) -> dict[str, Figure]:
         maps = method(x, label[part], versus=target[part], baseline=start).values.sum(1).abs()
         mass = (maps * mask).flatten(1).sum(1) / maps.flatten(1).sum(1)
         found[f"mass, {name}"] = figure_of(mass, number[part])
+        found[f"shape-only pairs: mass, {name}"] = figure_of(mass, number[part], shape[part])
         found[f"cosine of two versus, {name}"] = cosines(maps)
     single = method(x, label[part]).values.sum(1).abs()
     found["cosine of two versus, zero, single output"] = cosines(single)

@@ -41,9 +41,16 @@ def test_lines_are_held_or_missed() -> None:
     assert ganmex.Limit(0.9, most=True).holds(0.9) and not ganmex.Limit(0.9, most=True).holds(0.91)
     full = ganmex.Run("digits", "full", 0, {"conversion": (0.99, 0.0)}, {}, 1.0, {"step": 5})
     plain = ganmex.Run("digits", "no swap", 0, {"conversion": (0.98, 0.0)}, {}, 1.0, {"step": 5})
-    ganmex.swap_limit([full, plain])
+    ganmex.ablation_limits([full, plain])
     assert plain.missed() == ["conversion"] and not full.missed(), "it must fall by two points"
     assert any("MISSED" in row for row in plain.rows())
+    near, far = ({"share of MDTS distance": (share, 0.0)} for share in (0.6, 0.7))
+    full, free = (
+        ganmex.Run("digits", variant, 0, figures, {}, 1.0, {"step": 5})
+        for variant, figures in (("full", near), ("no similarity", far))
+    )
+    ganmex.ablation_limits([full, free])
+    assert free.missed() == ["share of MDTS distance"] and not full.missed(), "it must be farther by a fifth"
     masses = {f"mass, {name}": (0.5, 0.0) for name in ("zero", "MDTS")}
     assert ganmex.shapes_limits(masses)["mass, GANMEX"].value == 0.65
 

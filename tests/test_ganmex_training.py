@@ -18,7 +18,7 @@ import fastattr as fa  # noqa: E402
 from fastattr.ganmex import losses, networks  # noqa: E402
 from fastattr.ganmex.losses import Weights  # noqa: E402
 from fastattr.ganmex.selection import split  # noqa: E402
-from fastattr.ganmex.training import Options, Trainer  # noqa: E402
+from fastattr.ganmex.training import HELD, Options, Trainer  # noqa: E402
 
 SHAPES = [(1, 8, 8), (3, 32, 32), (4, 12, 20), (2, 8, 40), (7,), (1,)]
 
@@ -104,10 +104,28 @@ def test_networks_for_every_shape(shape: tuple[int, ...]) -> None:
 
 def test_an_edit_of_nothing_keeps_the_input() -> None:
     generator = networks.generator((1, 8, 8), 3)
-    nn.init.zeros_(generator.delta[-1].weight)
-    nn.init.zeros_(generator.delta[-1].bias)
+    nn.init.zeros_(generator.delta.last.weight)
+    nn.init.zeros_(generator.delta.last.bias)
     x = data(4, 1, 8, 8).clamp(-1, 1)
     assert torch.equal(generator(x, torch.zeros(4, dtype=torch.int64)), x)
+    generator.anew = True
+    assert not generator(x, torch.zeros(4, dtype=torch.int64)).any(), "what is drawn anew starts from grey"
+
+
+def test_edits_may_be_as_fine_as_the_input() -> None:
+    """What the middle does not pass on reaches the end from the same level on the way down."""
+    generator = networks.generator((3, 32, 32), 3)
+    with torch.no_grad():
+        for layer in generator.delta.up:
+            for p in layer.parameters():
+                p.zero_()
+    x = data(1, 3, 32, 32).clamp(-1, 1)
+    other = x.clone()
+    other[0, :, 16, 16] = -other[0, :, 16, 16]
+    a, b = (generator.delta(torch.cat([v, torch.ones(1, 3, 32, 32)], 1)) for v in (x, other))
+    changed = (a - b).abs().amax((0, 1)).detach()
+    assert float(changed[16, 16]) > 1e-3
+    assert float(changed[16, 16]) > 10 * float(changed[:8].max())  # GroupNorm alone reaches there
 
 
 def test_the_edit_depends_on_the_class() -> None:
@@ -187,6 +205,15 @@ def test_the_average_follows_slowly() -> None:
         keep = min(0.9, one.step / (9 + one.step))
         expected = [keep * b + (1 - keep) * p.detach() for b, p in zip(before, one.generator.parameters())]
         assert_close(list(one.average.parameters()), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_the_rate_falls_whenever_the_training_ends() -> None:
+    one = trainer(learning_rate=1e-3)
+    for step, rate in ((0, 1e-3), (HELD, 1e-3), (2 * HELD, 5e-4), (4 * HELD, 2.5e-4)):
+        one.step = step
+        one.advance()
+        for optimizer in (one._generator_optimizer, one._critic_optimizer):
+            assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
 def test_a_state_is_all_that_the_next_step_depends_on() -> None:
@@ -305,7 +332,7 @@ def test_the_best_check_is_kept() -> None:
     assert gx.selected == max(gx.history, key=lambda check: check["score"])
     assert [check["step"] for check in gx.history] == [5, 10, 15, 20, 24]
     for check in gx.history:
-        score = check["conversion"] * check["judge"] - 0.1 * check["distance"] - 0.2 * max(check["realism"] - 1, 0)
+        score = check["conversion"] * check["judge"] - 0.1 * check["distance"] - max(check["realism"] - 1, 0)
         assert abs(check["score"] - score) < 1e-12
     short = fit(ganmex(), steps=int(gx.selected["step"]))
     if int(gx.selected["step"]) % 5 == 0:

@@ -61,6 +61,8 @@ class GANMEX:
         raise, or take the nearest training sample of the class (`fastattr.baselines.MDTS`).
     swap : bool
         False trains a class discriminator of the GAN's own, as StarGAN does: a control, not a baseline of ``model``.
+    anew : bool
+        True draws G(x, c) from nothing, not as an edit of x, which keeps near it even without similarity: a control.
     width : int, optional
         Channels of the first layers, a multiple of 4.
     kind : {"auto", "logits", "probabilities"}
@@ -95,6 +97,7 @@ class GANMEX:
         weights: Mapping[str, float] | None = None,
         fallback: str = "warn",
         swap: bool = True,
+        anew: bool = False,
         width: int | None = None,
         kind: str = "auto",
         output_key: Any = None,
@@ -107,6 +110,7 @@ class GANMEX:
         self.weights = weights
         self.fallback = fallback
         self.swap = swap
+        self.anew = anew
         self.width = width
         self.kind = kind
         self.output_key = output_key
@@ -131,7 +135,7 @@ class GANMEX:
         steps: int = 1500,
         seed: int = 0,
         batch: int = 32,
-        learning_rate: float = 2e-4,
+        learning_rate: float = 5e-4,
         critic_steps: int = 1,
         ema: float = 0.999,
         validation: float = 0.15,
@@ -155,7 +159,8 @@ class GANMEX:
         seed : int
             Of the split, the networks and the batches. The global random state is neither read nor changed.
         batch, learning_rate, critic_steps, ema
-            Inputs a step; of Adam; steps of the critic for each of the generator; of the averaged generator.
+            Inputs a step; of Adam, falling after 400 steps; steps of the critic for each of the generator; of the
+            averaged generator.
         validation : float
             Share of the data, at most 512 inputs, by which checkpoints are compared, see ``history``.
         every : int
@@ -191,7 +196,7 @@ class GANMEX:
         scale = scale_of(self.value_range, self.input_shape, x)
         options = Options(
             self.input_shape, self.classes, self._weights(), batch, seed, learning_rate, critic_steps, ema,
-            self.swap, self.width, self.autocast,
+            self.swap, self.width, self.anew, self.autocast,
         )  # fmt: skip
         path = None if state_file is None else Path(state_file)
         with threads_of(threads), self._classifier.frozen(device), torch.inference_mode(False), torch.no_grad():
@@ -222,7 +227,7 @@ class GANMEX:
         self.history = [check.as_dict() for check in fit.history]
         if fit.best is not None:
             self.selected = max(self.history, key=lambda check: check["score"])
-            self._generator = networks.generator_from(fit.best, self.input_shape, self.classes, self.width)
+            self._generator = networks.generator_from(fit.best, self.input_shape, self.classes, self.width, self.anew)
             self._generator.to(x.device)
 
     # ---- use -------------------------------------------------------------------------------------------------------

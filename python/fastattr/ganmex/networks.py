@@ -31,20 +31,62 @@ class Residual(nn.Module):
         return x + self.body(x)
 
 
-class Generator(nn.Module):
-    """G(x, c) = clamp(x + 2 tanh(delta(x, c)), -1, 1): what does not need to change costs nothing to keep."""
+class Hourglass(nn.Module):
+    """Down by halves, residual blocks, and up again; each level up is added to what the same level down saw.
 
-    def __init__(self, delta: nn.Module, classes: int) -> None:
+    Without that addition an edit is no finer than the features in the middle, and spills beyond the edges it changes.
+    """
+
+    def __init__(self, channels: int, out: int, width: int, halvings: int, blocks: int) -> None:
+        super().__init__()
+        widths = [width << level for level in range(halvings + 1)]
+        self.first = _layer(nn.Conv2d(channels, width, 5, padding=2))
+        self.down = nn.ModuleList([_layer(nn.Conv2d(w, 2 * w, 4, 2, 1)) for w in widths[:-1]])
+        self.middle = nn.Sequential(*[Residual(widths[-1]) for _ in range(blocks)])
+        # resize, then convolve: no checkerboard
+        self.up = nn.ModuleList(
+            [
+                nn.Sequential(nn.Upsample(scale_factor=2), _layer(nn.Conv2d(2 * w, w, 3, padding=1)))
+                for w in widths[-2::-1]
+            ]
+        )
+        self.last = nn.Conv2d(width, out, 5, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) to (B, out, H, W)."""
+        levels = [self.first(x)]
+        for layer in self.down:
+            levels.append(layer(levels[-1]))
+        found = self.middle(levels.pop())
+        for layer in self.up:
+            found = layer(found) + levels.pop()
+        edit: Tensor = self.last(found)
+        return edit
+
+
+def _layer(convolution: nn.Conv2d) -> nn.Sequential:
+    """Convolution, normalisation, ReLU."""
+    return nn.Sequential(convolution, nn.GroupNorm(GROUPS, convolution.out_channels), nn.ReLU())
+
+
+class Generator(nn.Module):
+    """G(x, c) = clamp(x + 2 tanh(delta(x, c)), -1, 1): what does not need to change costs nothing to keep.
+
+    ``anew``: tanh(delta(x, c)), which has to draw all of it.
+    """
+
+    def __init__(self, delta: nn.Module, classes: int, anew: bool = False) -> None:
         super().__init__()
         self.delta = delta
         self.classes = classes
+        self.anew = anew
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         """The sample of class ``target`` (B,) near ``x`` (B, ...)."""
         label = functional.one_hot(target, self.classes).to(x.dtype)
         planes = label.reshape(*label.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
-        edit = self.delta(torch.cat([x, planes], 1))
-        return (x + 2 * torch.tanh(edit)).clamp(-1, 1)
+        drawn = torch.tanh(self.delta(torch.cat([x, planes], 1)))
+        return drawn if self.anew else (x + 2 * drawn).clamp(-1, 1)
 
 
 class Critic(nn.Module):
@@ -71,7 +113,7 @@ class Critic(nn.Module):
         return scores
 
 
-def generator(input_shape: tuple[int, ...], classes: int, width: int | None = None) -> Generator:
+def generator(input_shape: tuple[int, ...], classes: int, width: int | None = None, anew: bool = False) -> Generator:
     """For images (C, H, W) or vectors (D,)."""
     if len(input_shape) == 1:
         wide = width or max(64, 4 * input_shape[0])
@@ -79,21 +121,11 @@ def generator(input_shape: tuple[int, ...], classes: int, width: int | None = No
         delta: nn.Module = nn.Sequential(
             nn.Linear(first, wide), nn.ReLU(), nn.Linear(wide, wide), nn.ReLU(), nn.Linear(wide, input_shape[0])
         )
-        return Generator(delta, classes)
+        return Generator(delta, classes, anew)
     channels, height, wide_pixels = input_shape
     small = min(height, wide_pixels) < 16
     w, halvings, blocks = (width or 32, 1, 3) if small else (width or 16, 2, 2)
-    layers: list[nn.Module] = [nn.Conv2d(channels + classes, w, 5, padding=2), nn.GroupNorm(GROUPS, w), nn.ReLU()]
-    for _ in range(halvings):
-        layers += [nn.Conv2d(w, 2 * w, 4, 2, 1), nn.GroupNorm(GROUPS, 2 * w), nn.ReLU()]
-        w *= 2
-    layers += [Residual(w) for _ in range(blocks)]
-    for _ in range(halvings):  # resize, then convolve: no checkerboard
-        layers += [nn.Upsample(scale_factor=2), nn.Conv2d(w, w // 2, 3, padding=1), nn.GroupNorm(GROUPS, w // 2)]
-        layers += [nn.ReLU()]
-        w //= 2
-    layers += [nn.Conv2d(w, channels, 5, padding=2)]
-    return Generator(nn.Sequential(*layers), classes)
+    return Generator(Hourglass(channels + classes, channels, w, halvings, blocks), classes, anew)
 
 
 def critic(input_shape: tuple[int, ...], classes: int | None = None, width: int | None = None) -> Critic:
@@ -147,11 +179,11 @@ def judge(x: Tensor, classes: int) -> nn.Module:
 
 
 def generator_from(
-    tensors: dict[str, Tensor], input_shape: tuple[int, ...], classes: int, width: int | None
+    tensors: dict[str, Tensor], input_shape: tuple[int, ...], classes: int, width: int | None, anew: bool
 ) -> Generator:
     """The generator that these tensors are the state of, in eval mode, frozen."""
     with torch.random.fork_rng(devices=[]):
-        found = generator(input_shape, classes, width)
+        found = generator(input_shape, classes, width, anew)
     found.load_state_dict(tensors)
     found.eval().requires_grad_(False)
     return found

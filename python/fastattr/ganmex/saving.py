@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .ganmex import GANMEX
 
 FORMAT = 1
-OPTIONS = ("classes", "input_shape", "weights", "fallback", "swap", "width", "kind", "output_key", "autocast")
+OPTIONS = ("classes", "input_shape", "weights", "fallback", "swap", "anew", "width", "kind", "output_key", "autocast")
 
 
 def save(owner: GANMEX, path: Path) -> None:
@@ -51,7 +51,7 @@ def load(kind: type[GANMEX], path: Path, model: Callable[..., Any]) -> GANMEX:
     if not same_classifier(content["fingerprint"], loaded._classifier.fingerprint(scale, loaded.input_shape)):
         raise ValueError("model: expected the classifier that this GANMEX was trained with, got another")
     shape, width = loaded.input_shape, loaded.width
-    generator = networks.generator_from(content["generator"], shape, loaded.classes, width)
+    generator = networks.generator_from(content["generator"], shape, loaded.classes, width, loaded.anew)
     loaded._generator = generator.to(loaded._classifier.device(torch.device("cpu")))
     loaded._scale = scale
     loaded.history, loaded.selected = content["history"], content["selected"]

@@ -15,6 +15,8 @@ from . import networks
 from .losses import Weights, critic_loss, generator_terms
 
 BETAS = (0.5, 0.999)  # of Adam
+HELD = 400
+"""Steps at the whole learning rate. It falls as 1 / step from there: edits settle, whenever the training ends."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,13 @@ class Options:
     weights: Weights
     batch: int = 32
     seed: int = 0
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
     critic_steps: int = 1
     ema: float = 0.999
     swap: bool = True
     """The class loss comes from the explained classifier; False: from the critic's own, as in StarGAN."""
     width: int | None = None
+    anew: bool = False
     autocast: bool = False
 
 
@@ -53,12 +56,14 @@ class Trainer:
         shape, classes = options.input_shape, options.classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            generator = networks.generator(shape, classes, options.width)
+            generator = networks.generator(shape, classes, options.width, options.anew)
             critic = networks.critic(shape, None if options.swap else classes, options.width)
-            average = networks.generator(shape, classes, options.width)
+            average = networks.generator(shape, classes, options.width, options.anew)
         average.load_state_dict(generator.state_dict())
         self.generator, self.critic = generator.to(x.device), critic.to(x.device)
         self.average = average.to(x.device).eval().requires_grad_(False)
+        for part in (self.generator, self.critic, self.average):
+            _lay_channels_last(part)
         self._classify = classify if options.swap else self._classify_by_critic
         rate = options.learning_rate
         self._generator_optimizer = torch.optim.Adam(self.generator.parameters(), rate, BETAS)
@@ -69,6 +74,7 @@ class Trainer:
     def advance(self) -> dict[str, Tensor]:
         """One step of the critic (or several) and one of the generator; the losses, 0-d on the device."""
         losses: dict[str, Tensor] = {}
+        self._set_rate()
         with torch.enable_grad():
             if self.options.weights.adversarial or not self.options.swap:
                 for _ in range(self.options.critic_steps):
@@ -98,6 +104,12 @@ class Trainer:
             "generator_optimizer": self._generator_optimizer,
             "critic_optimizer": self._critic_optimizer,
         }
+
+    def _set_rate(self) -> None:
+        rate = self.options.learning_rate * min(1.0, HELD / max(self.step, 1))
+        for optimizer in (self._generator_optimizer, self._critic_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, labels, and target labels uniform over all classes; drawn on the CPU, the same on every device."""
@@ -142,6 +154,13 @@ class Trainer:
         keep = min(self.options.ema, (1 + self.step) / (10 + self.step))
         for mean, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(now, 1 - keep)
+
+
+def _lay_channels_last(part: nn.Module) -> None:
+    """Convolutions are about an eighth faster so on a CPU."""
+    for p in part.parameters():
+        if p.dim() == 4:
+            p.data = p.data.contiguous(memory_format=torch.channels_last)
 
 
 def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
