@@ -13,7 +13,8 @@ from . import _core
 def set_num_threads(n: int) -> None:
     """Threads of fastattr's own loops, for the whole process; 0 = one per available CPU.
 
-    Torch keeps its own number (``torch.set_num_threads``). Results do not depend on either.
+    Torch keeps its own number (``torch.set_num_threads``); where it has OpenMP threads, the loops run on those, on no
+    more than torch may use. Results do not depend on either.
     """
     _core.set_num_threads(n)
 
