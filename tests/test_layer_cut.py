@@ -149,3 +149,18 @@ def test_pieces_that_do_not_run_are_done_without() -> None:
     got = fa.IntegratedGradients(net, steps=200)(x, 1)
     assert "affine prefix" not in got.engine
     assert_close(got.values, fa.IntegratedGradients(plain, steps=200, engine="callback")(x, 1).values)
+
+
+def test_adversarial_paths_start_at_the_layer() -> None:
+    """AGI climbs in the space of the layer: what it gives there is what it gives for the part above alone."""
+    net = seeded(lambda: nn.Sequential(nn.Linear(D, 8), nn.Tanh(), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, C)))
+    x = data(B, D)
+    options: dict[str, Any] = {"classes": "all", "step_size": 0.05, "max_steps": 15}
+    found = fa.AGI(net, layer=net[1], **options)(x)
+    with torch.no_grad():
+        inner = net[:2](x)
+    wanted = fa.AGI(net[2:].eval(), **options)(inner)
+    assert found.values.shape == inner.shape
+    assert_close(found.values, wanted.values)
+    assert_close(found.output, wanted.output)
+    assert torch.equal(found.paths.steps, wanted.paths.steps) and torch.equal(found.target, wanted.target)
