@@ -13,7 +13,7 @@ small_model::small_model(place where_, const setting &round_, const std::vector<
     }
 }
 
-fa_model small_model::functions() { return {this, evaluate, release, nullptr}; }
+fa_model small_model::functions() { return {this, evaluate, release, nullptr, nullptr}; }
 
 void small_model::release(void *self) { static_cast<small_model *>(self)->live--; }
 
