@@ -94,7 +94,7 @@ static int pack(fa_winograd *filter, const void *weight)
     char *const planes = allocate(36 * N * K * item);
     if (planes == NULL) return -1;
     for (int64_t i = 0; i < N * K; i++) {
-        double g[9], image[36];
+        double g[9] = {0}, image[36]; /* the analyzer does not see all of g set below */
         for (int64_t j = 0; j < 9; j++) {
             g[j] = wide ? ((const double *)weight)[9 * i + j]
                         : (double)((const float *)weight)[9 * i + j];
