@@ -30,7 +30,13 @@ static struct {
 } job;
 
 static _Atomic(const fa_team *) team;
-static atomic_int next_part; /* of the team's loop, guarded by caller_lock as the job is */
+
+/* How the team shares a loop. `parts` above stays as it is: a worker that overslept the last loop
+ * of the pool still reads it. */
+typedef struct {
+    int parts;
+    atomic_int next;
+} shares;
 
 static int available_cpus(void)
 {
@@ -66,12 +72,11 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-static void take_parts(void *unused)
+static void take_parts(void *context)
 {
-    (void)unused;
-    for (int part = atomic_fetch_add(&next_part, 1); part < parts;) {
-        run_part(part, parts);
-        part = atomic_fetch_add(&next_part, 1);
+    shares *const loop = context;
+    for (int part; (part = atomic_fetch_add(&loop->next, 1)) < loop->parts;) {
+        run_part(part, loop->parts);
     }
 }
 
@@ -134,9 +139,8 @@ static int run_on_team(int threads)
     const fa_team *const shared = atomic_load(&team);
     const int most = shared != NULL ? shared->most() : 1;
     if (most < 2) return 0;
-    parts = threads;
-    atomic_store(&next_part, 0);
-    shared->parallel(take_parts, NULL, (unsigned)(threads < most ? threads : most), 0);
+    shares loop = {.parts = threads};
+    shared->parallel(take_parts, &loop, (unsigned)(threads < most ? threads : most), 0);
     return 1;
 }
 
