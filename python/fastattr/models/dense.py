@@ -34,7 +34,7 @@ HEADS = {"raw": 0, "softmax": 1, "log_softmax": 2}  # fa_head of csrc/engine/den
 
 
 WIDE = 1 << 20
-"""Weights of a first layer from which on they are not copied: its products go through BLAS."""
+"""Weights of a first layer from which on they are not copied: its products read them where they are."""
 
 
 class Unsupported(ValueError):
@@ -99,19 +99,21 @@ class Network:
 
     def packed(self, output: str, behind: bool = False) -> tuple[Any, int]:
         """The network under ``output`` as `_core` takes it, and the rows of a chunk; ``behind`` its first product."""
-        found = self._packed.get((output, behind))
-        if found is None or (not behind and found[2] != self._contents()):
-            found = self._packed[output, behind] = (*self._pack(output, behind), 0 if behind else self._contents())
+        found, contents = self._packed.get((output, behind)), 0 if behind else self._contents()
+        if found is None or found[2] != contents:
+            found = self._packed[output, behind] = (*self._pack(output, behind), contents)
         return found[:2]
 
     def exact(self) -> Any:
         """The raw network in float64 if its integral along a line has a closed form, else None."""
-        if self._exact is None or self._exact[1] != self._contents():
-            found = None
-            if self.head == "raw" and len(self.layers) in (2, 3):
-                found = _core.dense(self._described(self.layers, np.float64, self.features), HEADS["raw"], True, True)
-            applies = found is not None and _core.exact_applies(found)
-            self._exact = found if applies else None, self._contents()
+        if self.head != "raw" or len(self.layers) not in (2, 3):
+            return None
+        if self._exact is not None and self._exact[0] is None:  # whatever the weights are
+            return None
+        contents = self._contents()
+        if self._exact is None or self._exact[1] != contents:
+            found = _core.dense(self._described(self.layers, np.float64, self.features), HEADS["raw"], True, True)
+            self._exact = found if _core.exact_applies(found) else None, contents
         return self._exact[0]
 
     def evaluate(self, output: str, points: Any, scalars: Any, values: Any, slopes: Any = None) -> NDArray[np.int64]:
@@ -273,6 +275,7 @@ class DenseSession:
         self._layers = sum(layer.weight is not None for layer in network.layers)
         self.progress = progress
         self._network, self._output, self._behind = network, output, False
+        self._packed: tuple[Any, int] | None = None
         self._note = ""
 
     def __enter__(self) -> DenseSession:
@@ -281,14 +284,20 @@ class DenseSession:
     def __exit__(self, *_: object) -> None:
         """Nothing was touched that would have to be put back."""
 
+    def _look(self) -> tuple[Any, int]:
+        """The network and its rows, looked for once a call, and not at all where only what is behind is asked."""
+        if self._packed is None:
+            self._packed = self._network.packed(self._output, self._behind)
+        return self._packed
+
     @property
     def evaluate(self) -> Any:
         """The network as `_core` takes it."""
-        return self._network.packed(self._output, self._behind)[0]
+        return self._look()[0]
 
     def choose_rows(self) -> int:
         """Rows a chunk, so that points and gradients stay in the caches."""
-        return self._network.packed(self._output, self._behind)[1]
+        return self._look()[1]
 
     def refresh(self) -> bool:
         """Nothing is remembered but the weights, which are those of this call."""
@@ -342,7 +351,7 @@ class DenseSession:
             bases=[behind.base],
             form=object,
         )
-        self._behind = True
+        self._behind, self._packed = True, None
         self._note = "affine prefix, "
         return behind
 

@@ -25,7 +25,7 @@ def pays(network: Network, examples: int, rows: int) -> bool:
     """Whether ``rows`` points behind the first layer cost less, its two products with every example included."""
     if not network.has_rest:
         return False
-    if network.wide:  # BLAS reads the weights where they are
+    if network.wide:  # the weights are read where they are
         return True
     saved = 0.0 if network.sweeps and rows >= SWEPT * examples else 4.0 * rows - 6.0 * examples
     return saved * network.layers[0].weight.size > FEWEST  # type: ignore[union-attr]
