@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 from array import array
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .config import share_threads
 
 EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 FLOATS = tuple(EPS)
@@ -43,17 +43,6 @@ def readable(value: Any, name: str) -> Any:
             "torch.from_dlpack(x)"
         )
     return np.asarray(value) if isinstance(value, (memoryview, array)) else np.from_dlpack(value)
-
-
-@lru_cache(maxsize=1)
-def share_threads() -> bool:
-    """Have the core's loops done by torch's OpenMP threads: whether they are.
-
-    Those spin on for milliseconds after torch's own loops, and would keep other threads from the cores.
-    """
-    root = Path(sys.modules["torch"].__file__ or "").parent
-    bundled = [*root.glob("lib/libgomp*.so*"), *root.parent.glob("torch.libs/libgomp*.so*")]
-    return any(_core.share_threads(str(path)) for path in bundled)
 
 
 def on_cuda(value: Any) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +19,17 @@ def set_num_threads(n: int) -> None:
     more than torch may use. Results do not depend on either.
     """
     _core.set_num_threads(n)
+
+
+@lru_cache(maxsize=1)
+def share_threads() -> bool:
+    """Have the core's loops done by torch's OpenMP threads: whether they are.
+
+    Those spin on for milliseconds after torch's own loops, and would keep other threads from the cores.
+    """
+    root = Path(sys.modules["torch"].__file__ or "").parent
+    bundled = [*root.glob("lib/libgomp*.so*"), *root.parent.glob("torch.libs/libgomp*.so*")]
+    return any(_core.share_threads(str(path)) for path in bundled)
 
 
 def _cuda() -> str:
