@@ -7,6 +7,9 @@ beside it: every difference between two calls is the engine's.
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +31,13 @@ def draw(*shape: int, seed: int = 0, dtype: Any = np.float64) -> NDArray[Any]:
 def wide(x: NDArray[Any]) -> NDArray[np.float64]:
     """The same numbers in float64."""
     return x.astype(np.float64)
+
+
+def run_at_level(level: str, file: str, chosen: str) -> None:
+    """The tests of ``file`` that ``chosen`` selects, in a process whose CPU goes no further than ``level``."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", file, "-k", chosen]
+    run = subprocess.run(command, env=os.environ | {"FASTATTR_CPU_LEVEL": level}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:]
 
 
 # ---- models -------------------------------------------------------------------------------------------------------

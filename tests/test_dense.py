@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers_native import run_at_level
 from numpy.typing import NDArray
 
 import fastattr as fa
@@ -209,10 +210,7 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_threads(dtype: str) -> No
 
 @pytest.mark.parametrize("level", ["base", "avx2"])
 def test_lower_cpu_levels(level: str) -> None:
-    chosen = "activations or values_and_gradients or empty"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__, "-k", chosen]
-    run = subprocess.run(command, env=os.environ | {"FASTATTR_CPU_LEVEL": level}, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout[-3000:]
+    run_at_level(level, __file__, "activations or values_and_gradients or empty")
 
 
 def test_nonfinite_rows_stay_alone() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers_native import draw
+from helpers_native import draw, run_at_level
 from numpy.typing import NDArray
 from test_dense import CLOSE, exactly, layers
 
@@ -89,10 +86,7 @@ def test_the_sums_of_the_points(widths: tuple[int, ...], slope: float | None, dt
 
 @pytest.mark.parametrize("level", ["base", "avx2"])
 def test_lower_cpu_levels(level: str) -> None:
-    chosen = "(sums_of and raw) or node"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__, "-k", chosen]
-    run = subprocess.run(command, env=os.environ | {"FASTATTR_CPU_LEVEL": level}, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout[-3000:]
+    run_at_level(level, __file__, "(sums_of and raw) or node")
 
 
 @pytest.mark.filterwarnings("ignore:.*paths are singular")  # kinks can look so to a tight bar

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers_native import run_at_level
 from numpy.typing import NDArray
 
 from fastattr import _core
@@ -125,6 +123,4 @@ def test_refused() -> None:
 
 @pytest.mark.parametrize("level", ["base", "avx2"])
 def test_lower_cpu_levels(level: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__, "-k", "images or bits"]
-    run = subprocess.run(command, env=os.environ | {"FASTATTR_CPU_LEVEL": level}, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout[-3000:]
+    run_at_level(level, __file__, "images or bits")

@@ -60,6 +60,24 @@ static inline double fa_value_at(const DLTensor *values, int64_t r)
     }
 }
 
+/* The tables `name`_<dtype>_<level> of foreach_real.h, by fa_cpu_level() and whether float64. */
+#ifdef FA_X86
+#define FA_REAL_LEVELS(name)                                                        \
+    {                                                                               \
+        {&name##_f32_base, &name##_f64_base}, {&name##_f32_avx2, &name##_f64_avx2}, \
+        {                                                                           \
+            &name##_f32_avx512, &name##_f64_avx512                                  \
+        }                                                                           \
+    }
+#else
+#define FA_REAL_LEVELS(name)                   \
+    {                                          \
+        {                                      \
+            &name##_f32_base, &name##_f64_base \
+        }                                      \
+    }
+#endif
+
 static inline int64_t fa_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Elements of the innermost block: 4 levels of it stay in a 32 KB cache with the row. */

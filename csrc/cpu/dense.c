@@ -62,12 +62,6 @@ double fa_activation_at(const fa_activate *activate, double z, double *slope)
 
 const fa_dense_ops *fa_cpu_dense(fa_dtype dtype)
 {
-    static const fa_dense_ops *const ops[FA_LEVELS][2] = {
-        {&dense_ops_f32_base, &dense_ops_f64_base},
-#ifdef FA_X86
-        {&dense_ops_f32_avx2, &dense_ops_f64_avx2},
-        {&dense_ops_f32_avx512, &dense_ops_f64_avx512},
-#endif
-    };
+    static const fa_dense_ops *const ops[FA_LEVELS][2] = FA_REAL_LEVELS(dense_ops);
     return ops[fa_cpu_level()][dtype == FA_FLOAT64];
 }

@@ -35,13 +35,7 @@ typedef struct {
 
 static const thin_ops *ops_of(fa_dtype dtype)
 {
-    static const thin_ops *const ops[FA_LEVELS][2] = {
-        {&thin_ops_f32_base, &thin_ops_f64_base},
-#ifdef FA_X86
-        {&thin_ops_f32_avx2, &thin_ops_f64_avx2},
-        {&thin_ops_f32_avx512, &thin_ops_f64_avx512},
-#endif
-    };
+    static const thin_ops *const ops[FA_LEVELS][2] = FA_REAL_LEVELS(thin_ops);
     return ops[fa_cpu_level()][dtype == FA_FLOAT64];
 }
 

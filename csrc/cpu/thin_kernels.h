@@ -4,7 +4,8 @@ typedef T VEC __attribute__((vector_size(BYTES)));
 typedef T LOOSE __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
 
 /* `rows` rows by `vectors` vectors, both constants where this is used: out = a panel, or out +=.
- * Row k of the panel begins at k * step; what comes behind it is asked for early. */
+ * Row k of the panel begins at k * step; what comes behind it is asked for early.
+ * Not the tile of panel_kernels.h: panels are dense there, and sums begin at a bias. */
 static inline __attribute__((always_inline)) void FN(tile)(T *out, int64_t out_stride, const T *a,
                                                            int64_t stride, const T *panel,
                                                            int64_t step, int64_t K, int add,

@@ -32,13 +32,7 @@ typedef struct {
 
 static const fa_tile_ops *tile_ops(fa_dtype dtype)
 {
-    static const fa_tile_ops *const ops[FA_LEVELS][2] = {
-        {&tile_ops_f32_base, &tile_ops_f64_base},
-#ifdef FA_X86
-        {&tile_ops_f32_avx2, &tile_ops_f64_avx2},
-        {&tile_ops_f32_avx512, &tile_ops_f64_avx512},
-#endif
-    };
+    static const fa_tile_ops *const ops[FA_LEVELS][2] = FA_REAL_LEVELS(tile_ops);
     return ops[fa_cpu_level()][dtype == FA_FLOAT64];
 }
 

@@ -4,8 +4,6 @@
 
 #include "dense_run.h"
 
-#define FA_FLOPS_PER_ELEMENT 64 /* a pool of threads is worth waking from 4 MFLOP on */
-
 /* The chunk, and how it is cut. */
 typedef struct {
     fa_dense_run *run;

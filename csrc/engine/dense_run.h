@@ -4,6 +4,8 @@
 
 #include "dense_block.h"
 
+#define FA_FLOPS_PER_ELEMENT 64 /* threads are worth waking from 4 MFLOP on */
+
 /* run->memory of at least `bytes`, for so many rows. */
 fa_status fa_dense_reserve(fa_dense_run *run, int64_t bytes, int64_t rows, fa_error *error);
 

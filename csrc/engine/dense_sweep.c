@@ -20,7 +20,6 @@
 #define FA_GROUP_WIDE 32          /* and where those are beyond the first caches           */
 #define FA_WIDE_BYTES (256 << 10) /* of weights                                            */
 #define FA_GROUP_BYTES (1 << 20)  /* of a group's inputs, at most                          */
-#define FA_FLOPS_PER_ELEMENT 64   /* as in dense_run.c                                    */
 
 typedef struct {
     fa_dense_run *run;
