@@ -105,7 +105,11 @@ typedef struct {
     X(total, "sums over features, of values or of their squares")       \
     X(ascend, "one step of every path, and its contribution")           \
     X(contribute, "contribution of the last step alone")                \
-    X(combine, "the sum over the paths of each example")
+    X(combine, "the sum over the paths of each example")                \
+    X(activate, "a layer's activations and their slopes")               \
+    X(gate, "gradients times slopes")                                   \
+    X(head, "softmax, and the predicted classes")                       \
+    X(pick, "explained outputs, and their gradients in all outputs")
 
 typedef struct {
     DLTensor *out;         /* (R, D) T                                        */
@@ -229,7 +233,8 @@ typedef struct {
     int accumulate; /* out += */
 } fa_gemm_args;
 
-#include "climb.h" /* the arguments of place, arrive, total, ascend, contribute, combine */
+#include "climb.h"  /* the arguments of place, arrive, total, ascend, contribute, combine */
+#include "layers.h" /* those of activate, gate, head, pick                               */
 
 /* A backend: one function per operation. `stream` is a cudaStream_t on CUDA and NULL on
  * the CPU. Operations only enqueue and never allocate; only `download` waits. The caller's

@@ -54,4 +54,17 @@ class fa_device_scope
         return fa_cuda_check(cudaGetLastError(), op, error);                \
     } while (0)
 
+/* The same of an operation that is for float32 and float64 alone. */
+#define FA_RUN_REAL(op, like, launch, args, stream, error)            \
+    do {                                                              \
+        const fa_device_scope scope((like)->device.device_id, error); \
+        if (scope.status != FA_OK) return scope.status;               \
+        if (fa_dtype_of((like)->dtype) == FA_FLOAT64) {               \
+            launch<fa_f64>(args, static_cast<cudaStream_t>(stream));  \
+        } else {                                                      \
+            launch<fa_f32>(args, static_cast<cudaStream_t>(stream));  \
+        }                                                             \
+        return fa_cuda_check(cudaGetLastError(), op, error);          \
+    } while (0)
+
 #endif /* FA_CONTEXT_H */

@@ -60,6 +60,21 @@ static inline double fa_value_at(const DLTensor *values, int64_t r)
     }
 }
 
+/* Element i of an array of float32 or float64. */
+static inline double fa_get_real(fa_dtype dtype, const void *at, int64_t i)
+{
+    return dtype == FA_FLOAT64 ? ((const double *)at)[i] : (double)((const float *)at)[i];
+}
+
+static inline void fa_put_real(fa_dtype dtype, void *at, int64_t i, double value)
+{
+    if (dtype == FA_FLOAT64) {
+        ((double *)at)[i] = value;
+    } else {
+        ((float *)at)[i] = (float)value;
+    }
+}
+
 /* The tables `name`_<dtype>_<level> of foreach_real.h, by fa_cpu_level() and whether float64. */
 #ifdef FA_X86
 #define FA_REAL_LEVELS(name)                                                        \

@@ -10,25 +10,6 @@
 
 #include "cpu.h"
 
-typedef enum {
-    FA_IDENTITY,
-    FA_RELU,
-    FA_LEAKY_RELU, /* a: slope of the negative side             */
-    FA_ELU,        /* a: alpha                                  */
-    FA_GELU,       /* z Phi(z)                                  */
-    FA_GELU_TANH,  /* its approximation by a tanh               */
-    FA_SILU,
-    FA_TANH,
-    FA_SIGMOID,
-    FA_SOFTPLUS, /* a: beta; b: beta z from which it is z */
-    FA_ACTIVATIONS
-} fa_activation;
-
-typedef struct {
-    fa_activation kind;
-    double a, b;
-} fa_activate;
-
 /* The value at z and the slope there; what the kernels compute, in float64. */
 double fa_activation_at(const fa_activate *activate, double z, double *slope);
 

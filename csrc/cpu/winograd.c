@@ -70,31 +70,20 @@ static void at_points(double out[36], const double g[9])
     }
 }
 
-static void put(void *array, int wide, int64_t i, double value)
-{
-    if (wide) {
-        ((double *)array)[i] = value;
-    } else {
-        ((float *)array)[i] = (float)value;
-    }
-}
-
 /* The 36 matrices (in, out) one after the other, packed. */
 static int pack(fa_winograd *filter, const void *weight)
 {
     const fa_dense_ops *ops = fa_cpu_dense(filter->dtype);
     const int64_t K = filter->in, N = filter->out, item = item_of(filter);
-    const int wide = filter->dtype == FA_FLOAT64;
     char *const planes = allocate(36 * N * K * item);
     if (planes == NULL) return -1;
     for (int64_t i = 0; i < N * K; i++) {
         double g[9] = {0}, image[36]; /* the analyzer does not see all of g set below */
-        for (int64_t j = 0; j < 9; j++) {
-            g[j] = wide ? ((const double *)weight)[9 * i + j]
-                        : (double)((const float *)weight)[9 * i + j];
-        }
+        for (int64_t j = 0; j < 9; j++) g[j] = fa_get_real(filter->dtype, weight, 9 * i + j);
         at_points(image, g);
-        for (int64_t p = 0; p < 36; p++) put(planes, wide, p * N * K + i, image[p]);
+        for (int64_t p = 0; p < 36; p++) {
+            fa_put_real(filter->dtype, planes, p * N * K + i, image[p]);
+        }
     }
     for (int64_t p = 0; p < 36; p++) {
         ops->pack((char *)filter->weight + p * filter->size * item, planes + p * N * K * item, 1, K,

@@ -8,8 +8,6 @@
 
 #include "../cpu/dense.h"
 
-typedef enum { FA_RAW, FA_SOFTMAX, FA_LOG_SOFTMAX } fa_head;
-
 typedef struct {
     int64_t in, out;
     const void *weight; /* (out, in), or NULL: an activation alone, in = out */
@@ -35,21 +33,6 @@ typedef struct {
     double flops;   /* of one row, forward and backward */
     fa_layer *layers;
 } fa_dense;
-
-/* Element i of an array in the network's dtype. */
-static inline double fa_dense_get(const fa_dense *net, const void *at, int64_t i)
-{
-    return net->dtype == FA_FLOAT64 ? ((const double *)at)[i] : (double)((const float *)at)[i];
-}
-
-static inline void fa_dense_put(const fa_dense *net, void *at, int64_t i, double value)
-{
-    if (net->dtype == FA_FLOAT64) {
-        ((double *)at)[i] = value;
-    } else {
-        ((float *)at)[i] = (float)value;
-    }
-}
 
 static inline int64_t fa_dense_item(const fa_dense *net)
 {

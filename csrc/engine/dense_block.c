@@ -1,13 +1,11 @@
 /* dense_block.c -- forward through all layers, each leaving its activations and slopes; for every
- * scalar back from
- *   d z_C = +1 at `plus`, -1 at `minus`           raw outputs,
- *   d z_C = p_c (e_c - p) or e_c - p              softmax p, or its logarithm,
- * by d h = d z W, d z = d h * act'(z). A raw output needs two rows of the last layer's weights
- * only, so its product is left out. Softmax in float64. */
+ * scalar back from the outputs (cpu/head.c) by d h = d z W, d z = d h * act'(z). A raw output needs
+ * two rows of the last layer's weights only, so its product is left out. */
 #include "dense_block.h"
 
-#include <math.h>
 #include <string.h>
+
+#include "../cpu/head.h"
 
 static int64_t item_of(const fa_block *b) { return fa_dense_item(b->net); }
 
@@ -71,50 +69,20 @@ static void multiply(const fa_block *b, int64_t l)
     }
 }
 
-/* NaN counts as the largest, as torch has it. */
-static int64_t largest(const fa_block *b, const void *row)
-{
-    const int64_t C = b->net->layers[b->net->count - 1].out;
-    int64_t best = 0;
-    for (int64_t c = 1; c < C; c++) {
-        const double value = fa_dense_get(b->net, row, c), held = fa_dense_get(b->net, row, best);
-        if (value > held || (isnan(value) && !isnan(held))) best = c;
-    }
-    return best;
-}
-
-/* Whether softmax would be applied to these outputs a second time. */
-static int are_probabilities(const fa_block *b, const void *row, int64_t C)
-{
-    double sum = 0.0;
-    for (int64_t c = 0; c < C; c++) {
-        const double value = fa_dense_get(b->net, row, c);
-        if (!(value >= 0.0)) return 0;
-        sum += value;
-    }
-    return fabs(sum - 1.0) < 1e-3;
-}
-
 static char *outputs_of(const fa_block *b, int64_t r)
 {
     const int64_t last = b->net->count - 1;
     return fa_block_outputs(b, last) + r * b->net->layers[last].stride * item_of(b);
 }
 
-/* z becomes softmax(z) or its logarithm. */
 static void apply_head(fa_block *b)
 {
-    const int64_t C = b->net->layers[b->net->count - 1].out;
-    for (int64_t r = 0; r < b->rows && b->net->head != FA_RAW; r++) {
+    const fa_dense *net = b->net;
+    const int64_t C = net->layers[net->count - 1].out;
+    for (int64_t r = 0; r < b->rows && net->head != FA_RAW; r++) {
         char *const row = outputs_of(b, r);
-        if (!b->checked && !are_probabilities(b, row, C)) b->logits = 1;
-        const double top = fa_dense_get(b->net, row, largest(b, row));
-        double sum = 0.0;
-        for (int64_t c = 0; c < C; c++) sum += exp(fa_dense_get(b->net, row, c) - top);
-        for (int64_t c = 0; c < C; c++) {
-            const double z = fa_dense_get(b->net, row, c) - top;
-            fa_dense_put(b->net, row, c, b->net->head == FA_SOFTMAX ? exp(z) / sum : z - log(sum));
-        }
+        if (!b->checked && !fa_are_probabilities(net->dtype, row, C)) b->logits = 1;
+        fa_apply_head(net->dtype, row, C, net->head);
     }
 }
 
@@ -130,7 +98,10 @@ void fa_block_forward(fa_block *b, int classes)
     apply_head(b);
 }
 
-int64_t fa_block_predicted(const fa_block *b, int64_t r) { return largest(b, outputs_of(b, r)); }
+int64_t fa_block_predicted(const fa_block *b, int64_t r)
+{
+    return fa_largest(b->net->dtype, outputs_of(b, r), b->net->layers[b->net->count - 1].out);
+}
 
 /* ---- backward ---------------------------------------------------------------------------- */
 
@@ -168,29 +139,7 @@ static char *backward(const fa_block *b, int64_t l, char *out)
     return deltas(b, which);
 }
 
-/* Value and d z of one scalar of a row whose outputs (after the head) are at `row`. */
-static double seed(const fa_block *b, char *delta, const char *row, const int64_t picked[2])
-{
-    const int64_t C = b->net->layers[b->net->count - 1].out;
-    double value = 0.0;
-    memset(delta, 0, (size_t)(C * item_of(b)));
-    for (int i = 0; i < 2; i++) {
-        const double sign = i == 0 ? 1.0 : -1.0;
-        if (picked[i] < 0) continue;
-        const double chosen = fa_dense_get(b->net, row, picked[i]);
-        value += sign * chosen;
-        for (int64_t c = 0; c < C; c++) {
-            const double own = c == picked[i] ? 1.0 : 0.0, z = fa_dense_get(b->net, row, c);
-            const double slope = b->net->head == FA_RAW       ? own
-                                 : b->net->head == FA_SOFTMAX ? chosen * (own - z)
-                                                              : own - exp(z);
-            fa_dense_put(b->net, delta, c, fa_dense_get(b->net, delta, c) + sign * slope);
-        }
-    }
-    return value;
-}
-
-/* The same of a raw output: its value, and d h of the layer before into `delta` (in), or NULL. */
+/* The value of a raw output's scalar, and d h of the layer before into `delta` (in), or NULL. */
 static double seed_sparse(const fa_block *b, char *delta, const char *input,
                           const int64_t picked[2])
 {
@@ -201,8 +150,8 @@ static double seed_sparse(const fa_block *b, char *delta, const char *input,
     for (int i = 0; i < 2; i++) {
         if (picked[i] < 0) continue;
         weights[i] += picked[i] * last->in * item_of(b);
-        const double z =
-            ops->dot(weights[i], input, last->in) + fa_dense_get(b->net, last->bias, picked[i]);
+        const double z = ops->dot(weights[i], input, last->in) +
+                         fa_get_real(b->net->dtype, last->bias, picked[i]);
         const double chosen = fa_activation_at(&last->activate, z, &slopes_of[i]);
         value += i == 0 ? chosen : -chosen;
     }
@@ -229,8 +178,9 @@ char *fa_block_explain(const fa_block *b, const int64_t *pairs, const int64_t *p
         char *const place = delta + r * step * item;
         const double value =
             sparse ? seed_sparse(b, gradients ? place : NULL, input + r * stride * item, picked)
-                   : seed(b, place, outputs_of(b, r), picked);
-        fa_dense_put(b->net, values, r, value);
+                   : fa_pick_output(net->dtype, place, outputs_of(b, r), net->layers[last].out,
+                                    picked, net->head);
+        fa_put_real(net->dtype, values, r, value);
     }
     if (!gradients || alone) return out;
     gate(b, l, 0);

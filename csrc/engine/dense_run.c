@@ -112,15 +112,19 @@ fa_status fa_dense_check_targets(const fa_dense *net, const int64_t *pairs, int6
                    (long long)most);
 }
 
+fa_status fa_dense_not_logits(fa_head head, fa_error *error)
+{
+    return fa_fail(error, FA_EINVAL,
+                   "output: expected a model that returns logits for output=\"%s\", got "
+                   "probabilities (rows are >= 0 and sum to 1): softmax would be applied twice; "
+                   "use output=\"raw\"",
+                   head == FA_SOFTMAX ? "softmax" : "log_softmax");
+}
+
 fa_status fa_dense_check_logits(fa_dense_run *run, int logits, fa_error *error)
 {
     if (!run->checked && run->net->head != FA_RAW && !logits) {
-        return fa_fail(
-            error, FA_EINVAL,
-            "output: expected a model that returns logits for output=\"%s\", got "
-            "probabilities (rows are >= 0 and sum to 1): softmax would be applied twice; "
-            "use output=\"raw\"",
-            run->net->head == FA_SOFTMAX ? "softmax" : "log_softmax");
+        return fa_dense_not_logits(run->net->head, error);
     }
     run->checked = 1;
     return FA_OK;

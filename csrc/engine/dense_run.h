@@ -16,6 +16,9 @@ fa_status fa_dense_check_targets(const fa_dense *net, const int64_t *pairs, int6
 /* Called once, with whether any row of the outputs before the softmax was no probabilities. */
 fa_status fa_dense_check_logits(fa_dense_run *run, int logits, fa_error *error);
 
+/* What is wrong with such outputs. */
+fa_status fa_dense_not_logits(fa_head head, fa_error *error);
+
 /* (rows, columns) at `data`, in the network's dtype. */
 void fa_dense_describe(DLTensor *out, int64_t shape[2], void *data, const fa_dense *net,
                        int64_t rows, int64_t columns);

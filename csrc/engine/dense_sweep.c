@@ -182,7 +182,7 @@ static int64_t list(const sweep *job, int32_t *out, const char *slopes)
     int64_t count = 0;
     for (int64_t j = 0; j < units_of(job)->out; j++) {
         out[count] = (int32_t)j;
-        count += fa_dense_get(job->net, slopes, j) != 0.0;
+        count += fa_get_real(job->net->dtype, slopes, j) != 0.0;
     }
     return count;
 }
@@ -197,7 +197,8 @@ static void begin(const sweep *job, const lane *mine, const char *p, const char 
         ops->sides(&mine->sides, p, d, mine->alpha, job->nodes, off, layer->stride);
     sort_units(job, mine);
     for (int64_t i = 0; i < next->stride; i++) {
-        fa_dense_put(job->net, mine->u, i, fa_dense_get(job->net, next->bias, i) + poison);
+        fa_put_real(job->net->dtype, mine->u, i,
+                    fa_get_real(job->net->dtype, next->bias, i) + poison);
     }
     memset(mine->v, 0, (size_t)(next->stride * job->item));
     ops->turn(mine->u, mine->v, next->columns, next->stride, mine->some,

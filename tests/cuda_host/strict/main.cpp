@@ -10,6 +10,7 @@ FA_OPS(DECLARE)
 void check_integrate(const setting &round);
 void check_sampling(const setting &round);
 void check_ascending(const setting &round);
+void check_layers(const setting &round);
 void check_copies(const setting &round);
 
 static const struct {
@@ -23,6 +24,7 @@ static const struct {
     {"integrate", check_integrate},
     {"sampling", check_sampling},
     {"ascending", check_ascending},
+    {"layers", check_layers},
 };
 
 /* What was copied to the device comes back, and the host's memory may be reused at once. */
