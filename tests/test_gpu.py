@@ -5,6 +5,7 @@ Skipped where there is none. The bits of the kernels are in test_gpu_kernels.py.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -82,6 +83,33 @@ def test_methods_agree_with_the_cpu(name: str, dtype: Any) -> None:
     assert_close(there.values.cpu(), here.values, rtol=0, atol=rtol * scale * (50 if "AGI" in name else 1))
     assert_close(there.output, here.output, rtol=rtol, atol=rtol)
     assert_close(there.evaluations, here.evaluations)
+
+
+def dense(dtype: Any) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        layers = [nn.Flatten(), nn.Linear(768, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 32), nn.GELU()]
+        return nn.Sequential(*layers, nn.Linear(32, C)).to(dtype).eval()
+
+
+@pytest.mark.parametrize("dtype", CLOSE, ids=str)
+@pytest.mark.parametrize("name", [name for name in METHODS if "AGI" not in name])
+def test_native_networks_agree_with_the_cpu(name: str, dtype: Any) -> None:
+    model, x = dense(dtype), images(dtype=dtype)
+    wanted, found = METHODS[name](model, x), METHODS[name](copy.deepcopy(model).cuda(), x.cuda())
+    assert found.engine.startswith("native dense") and "cuda" in found.engine
+    assert_close(found.values.cpu(), wanted.values, rtol=0, atol=CLOSE[dtype] * float(wanted.values.abs().max()))
+    assert_close(found.output, wanted.output, rtol=CLOSE[dtype], atol=CLOSE[dtype])
+
+
+def test_native_networks_follow_their_weights() -> None:
+    model, x = dense(torch.float64).cuda(), images(dtype=torch.float64).cuda()
+    method = fa.IntegratedGradients(model, steps=16)
+    method(x, 1)
+    model[1].weight.data.mul_(2)
+    model[2].running_mean.add_(0.5)
+    wanted = fa.IntegratedGradients(model, steps=16, engine="callback")(x, 1)
+    assert_close(method(x, 1).values, wanted.values)
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float16, 0.05), (torch.bfloat16, 0.4)], ids=str)

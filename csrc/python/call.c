@@ -1,6 +1,6 @@
 #include "call.h"
 
-#include "dense.h"
+#include "native.h"
 
 const DLDataType fa_int64 = {kDLInt, 64, 1};
 const DLDataType fa_uint8 = {kDLUInt, 8, 1};
@@ -207,15 +207,17 @@ int fa_call_chunks(fa_call *call, fa_chunks *out, PyObject *points, PyObject *in
 int fa_call_run(fa_call *call, fa_chunks *chunks, PyObject *evaluate,
                 fa_status (*engine)(void *job, fa_error *error), void *job)
 {
-    const fa_dense *const network = fa_network_of(evaluate);
+    fa_native network;
     fa_callback_model callback;
     fa_native_model native;
     fa_model interface;
     fa_error error;
     fa_status status;
+    const int found = fa_native_of(&network, evaluate);
+    if (found < 0) return -1;
     chunks->model = &interface;
-    if (network != NULL) {
-        if (fa_native_begin(&native, &interface, network, call->pull, chunks->points,
+    if (found) {
+        if (fa_native_begin(&native, &interface, &network, call->pull, chunks->points,
                             chunks->inputs) < 0) {
             return -1;
         }

@@ -103,12 +103,19 @@ static PyMethodDef methods[] = {
     {"dense", fa_py_dense, METH_VARARGS,
      PyDoc_STR("dense(layers, head, wide, whole=False) -> a network to be passed as `evaluate`; "
                "layers are tuples "
-               "(in, out, weight or None, bias or None, activation, a, b), see csrc/cpu/dense.h")},
+               "(in, out, weight or None, bias or None, activation, a, b), see csrc/layers.h")},
     {"dense_rows", fa_py_dense_rows, METH_O,
      PyDoc_STR("dense_rows(network) -> rows of a chunk that stay in the caches")},
     {"dense_evaluate", fa_py_dense_evaluate, METH_VARARGS,
      PyDoc_STR("dense_evaluate(network, (points,), (scalars,), (values,), (gradients,) or None) -> "
                "predicted classes, where a scalar asked for them")},
+    {"layers", fa_py_layers, METH_VARARGS,
+     PyDoc_STR("layers(layers, head, wide) -> a network that is run layer by layer, on the device "
+               "of its weights, which it borrows; to be passed as `evaluate` after layers_bind")},
+    {"layers_bytes", fa_py_layers_bytes, METH_VARARGS,
+     PyDoc_STR("layers_bytes(network, rows, pairs) -> int; for rows of so many scalars in all")},
+    {"layers_bind", fa_py_layers_bind, METH_VARARGS,
+     PyDoc_STR("layers_bind(network, memory, rows, pairs) -> None; memory is borrowed too")},
     {"exact", fa_py_exact, METH_VARARGS,
      PyDoc_STR("exact(network, (inputs,), (bases,), (target,), (values,), multiply) -> (output, "
                "base_output, sums); see csrc/engine/exact.h")},

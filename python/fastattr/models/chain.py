@@ -147,10 +147,6 @@ def _in_order(module: nn.Module) -> Iterable[nn.Module]:
 # ---- weights --------------------------------------------------------------------------------------------------------
 
 
-def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
-    return tensor.detach().numpy()
-
-
 def layers_of(steps: list[Step]) -> tuple[list[Layer], str, bool]:
     """The layers, the head, and whether inputs of several axes are flattened first. Norms are folded, in float64."""
     layers: list[Layer] = []
@@ -189,31 +185,33 @@ def _option(step: Step, i: int) -> float:
 
 
 def _linear(step: Step, norm: tuple[Any, Any] | None) -> Layer:
-    weight, bias = step.tensors
+    weight, bias = (None if t is None else t.detach() for t in step.tensors)
     assert weight is not None
-    layer = Layer(_array(weight), None if bias is None else _array(bias))
     if norm is None:
-        return layer
-    wide = layer.weight.astype(np.float64)  # type: ignore[union-attr]
-    constant = wide @ norm[1] + (0 if layer.bias is None else layer.bias.astype(np.float64))
-    return Layer((wide * norm[0]).astype(layer.weight.dtype), constant.astype(layer.weight.dtype))  # type: ignore[union-attr]
+        return Layer(weight, bias)
+    constant = weight.double() @ norm[1] + (0 if bias is None else bias.double())
+    return Layer((weight.double() * norm[0]).to(weight.dtype), constant.to(weight.dtype))
 
 
 def _affine(step: Step) -> tuple[Any, Any]:
     """BatchNorm in evaluation mode as scale and shift."""
-    mean, variance, weight, bias = (None if t is None else _array(t).astype(np.float64) for t in step.tensors)
+    mean, variance, weight, bias = (None if t is None else t.detach().double() for t in step.tensors)
     assert mean is not None and variance is not None
-    scale = 1 / np.sqrt(variance + step.options[0])
+    scale = 1 / (variance + step.options[0]).sqrt()
     if weight is not None:
         scale = scale * weight
     return scale, (0 if bias is None else bias) - mean * scale
 
 
 def _scaled(layer: Layer, scale: Any, shift: Any) -> Layer:
-    assert layer.weight is not None
-    dtype = layer.weight.dtype
-    bias = 0.0 if layer.bias is None else layer.bias.astype(np.float64)
-    return Layer((layer.weight.astype(np.float64) * scale[:, None]).astype(dtype), (bias * scale + shift).astype(dtype))
+    weight: Any = layer.weight
+    bias: Any = 0.0 if layer.bias is None else layer.bias.double()
+    return Layer((weight.double() * scale[:, None]).to(weight.dtype), (bias * scale + shift).to(weight.dtype))
+
+
+def by_layers(device: torch.device) -> bool:
+    """Whether a network on ``device`` goes layer by layer through its backend; on the CPU it goes in blocks of rows."""
+    return device.type == "cuda"
 
 
 def read(steps: list[Step]) -> Network:
@@ -222,13 +220,28 @@ def read(steps: list[Step]) -> Network:
     dtypes = {t.dtype for t in tensors}
     if len(dtypes) != 1 or not dtypes <= {torch.float32, torch.float64}:
         raise Unsupported(f"expected float32 or float64 in all layers, got {sorted(map(str, dtypes))}")
+    device = tensors[0].device
     for t in tensors:
-        if t.device.type != "cpu" or type(t) not in (Tensor, nn.Parameter) or t.layout != torch.strided:
+        if (
+            t.device != device
+            or device.type not in ("cpu", "cuda")
+            or type(t) not in (Tensor, nn.Parameter)
+            or t.layout != torch.strided
+        ):
             raise Unsupported(f"a weight is a {type(t).__name__} on {t.device}")
         if not t.is_contiguous() or t.is_inference():
             raise Unsupported("a weight is not contiguous, or was made in inference mode")
     layers, head, flattens = layers_of(steps)
-    return Network(layers, head, flattens)
+    if by_layers(device):
+        from .dense_device import DeviceNetwork
+
+        return DeviceNetwork(layers, head, flattens)
+    return Network([_in_numpy(layer) for layer in layers], head, flattens)
+
+
+def _in_numpy(layer: Layer) -> Layer:
+    weight, bias = (None if t is None else t.numpy() for t in layer[:2])
+    return layer._replace(weight=weight, bias=bias)
 
 
 def network_of(module: nn.Module) -> Network:
@@ -254,7 +267,8 @@ class Watch:
         tensors = [t for step in steps for t in step.tensors if t is not None]
         self._tensors = [(t, t.data_ptr(), t.shape) for t in tensors]
         live = network.layers[0].weight if network.wide else None  # no copy of it is used unlooked at
-        views = (t.detach().numpy() for t in tensors)
+        copied = tensors if network.device is None else []
+        views = (t.detach().numpy() for t in copied)
         self._views = tuple(view for view in views if live is None or not np.shares_memory(view, live))
         self._checksum = _core.checksum(self._views)
 
@@ -313,9 +327,11 @@ class Recognised:
 
     def refreshed(self) -> bool:
         """Whether this still describes the module, with new weights if need be."""
-        if self.network is None or not self.watch.structure_holds():
+        if self.network is None or not self.watch.structure_holds() or not self.watch.weights_hold():
             return False
-        return self.watch.weights_hold()
+        if self.network.device is not None and any(step.kind == "norm" for step in self.steps):
+            self.network = read(self.steps)  # what is not folded is read where it is
+        return True
 
 
 _lock = threading.Lock()

@@ -1,11 +1,14 @@
-"""A small dense network run natively: no Python, and no framework, between a call and its answer."""
+"""A small dense network run natively: no Python, and no framework, between a call and its answer.
+
+On the CPU; dense_device.py is for other devices.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +16,6 @@ from numpy.typing import NDArray
 from .. import _core
 from ..arrays import NumpyKit, dtype_name, is_torch
 from ..problem import Problem
-
-if TYPE_CHECKING:
-    from .dense_prefix import DenseBehind
 
 ACTIVATIONS = {
     "identity": 0,
@@ -28,9 +28,9 @@ ACTIVATIONS = {
     "tanh": 7,
     "sigmoid": 8,
     "softplus": 9,
-}  # fa_activation of csrc/cpu/dense.h
+}  # fa_activation of csrc/layers.h
 DEFAULTS = {"leaky_relu": (0.01, 0.0), "elu": (1.0, 0.0), "softplus": (1.0, 20.0)}
-HEADS = {"raw": 0, "softmax": 1, "log_softmax": 2}  # fa_head of csrc/engine/dense.h
+HEADS = {"raw": 0, "softmax": 1, "log_softmax": 2}  # fa_head of csrc/layers.h
 
 
 WIDE = 1 << 20
@@ -42,10 +42,10 @@ class Unsupported(ValueError):
 
 
 class Layer(NamedTuple):
-    """act(weight h + bias); without a weight the activation alone."""
+    """act(weight h + bias); without a weight the activation alone. NumPy arrays, or torch tensors on their device."""
 
-    weight: NDArray[Any] | None
-    bias: NDArray[Any] | None
+    weight: Any
+    bias: Any
     activation: str = "identity"
     a: float = 0.0
     b: float = 0.0
@@ -73,16 +73,18 @@ class Network:
         self.layers = list(layers)
         self.head = head
         self.flattens = flattens
-        self.dtype = weights[0].dtype
-        self.dtype_name = self.dtype.name
+        self.dtype_name = dtype_name(weights[0])
+        self.dtype = np.dtype(self.dtype_name)
         self.features = int(weights[0].shape[1])
         self.classes = int(weights[-1].shape[0])
         first, rest = self.layers[0], self.layers[1:]
         self.has_rest = first.weight is not None and any(layer.weight is not None for layer in rest)
         """The first layer is linear, and others come behind it."""
-        self.wide = self.has_rest and self.features * len(first.weight) >= WIDE  # type: ignore[arg-type]
+        self.wide = self.has_rest and self.features * len(first.weight) >= WIDE
         self.sweeps = first.activation in ("relu", "leaky_relu") and bool(rest) and rest[0].weight is not None
         """Straight lines cost a few products: fa_dense_sweeps of csrc/engine/dense_run.h."""
+        self.device: Any = None
+        """Torch's device of the weights; None for NumPy arrays."""
         self._packed: dict[tuple[str, bool], tuple[Any, int, int]] = {}
         self._exact: tuple[Any, int] | None = None
 
@@ -131,11 +133,21 @@ class Network:
             _core.gemm(inner.reshape(-1, behind.shape[1]), weight, np.asarray(slopes).reshape(-1, self.features))
         return found
 
+    def session(self, output: str, problem: Problem, progress: Any) -> DenseSession:
+        """One call of the network."""
+        return DenseSession(self, output, problem, progress)
+
     def _contents(self) -> int:
         """A checksum of what a copy was made of, where nobody else looks: see `Watch` of chain.py."""
         return _core.checksum((self.layers[0].weight,)) if self.wide else 0
 
     def _pack(self, output: str, behind: bool) -> tuple[Any, int]:
+        layers, head = self.layers_under(output, behind)
+        network = _core.dense(layers, HEADS[head], self.dtype == np.float64)
+        return network, _core.dense_rows(network)
+
+    def layers_under(self, output: str, behind: bool) -> tuple[tuple[Any, ...], str]:
+        """Layers as `_core` wants them, and the head."""
         layers, head, width = self.layers, self.head, self.features
         if behind:
             from .dense_prefix import rest_of
@@ -149,16 +161,14 @@ class Network:
             raise Unsupported(f'output="{output}" of a model that ends in {self.head}')
         if output not in ("raw", "sigmoid") and self.classes < 2:
             raise Unsupported(f'output="{output}" of one class')
-        network = _core.dense(self._described(layers, self.dtype, width), HEADS[head], self.dtype == np.float64)
-        return network, _core.dense_rows(network)
+        return self._described(layers, self.dtype, width), head
 
     def _described(self, layers: Sequence[Layer], dtype: Any, width: int) -> tuple[Any, ...]:
         """Layers as `_core.dense` wants them; the first takes ``width`` features."""
         described = []
         for layer in layers:
             out = width if layer.weight is None else int(layer.weight.shape[0])
-            weight = None if layer.weight is None else layer.weight.astype(dtype, copy=False)
-            bias = None if layer.bias is None else layer.bias.astype(dtype, copy=False)
+            weight, bias = (w if w is None or self.device or w.dtype == dtype else w.astype(dtype) for w in layer[:2])
             described.append((width, out, weight, bias, ACTIVATIONS[layer.activation], float(layer.a), float(layer.b)))
             width = out
         return tuple(described)
@@ -260,7 +270,7 @@ class DenseAdapter:
     def open(self, problem: Problem, progress: Any) -> DenseSession:
         """The model bound to one problem."""
         check_call(self.network, problem)
-        return DenseSession(self.network, self.output, problem, progress)
+        return self.network.session(self.output, problem, progress)
 
 
 class DenseSession:
@@ -336,7 +346,7 @@ class DenseSession:
         """All examples are done: the loop reports nothing on its way, since it never comes back to Python."""
         self.progress.advance(self._problem.examples, self._problem.examples)
 
-    def factor(self, problem: Problem, rows: int) -> DenseBehind | None:
+    def factor(self, problem: Problem, rows: int) -> Any:
         """Look at rows of ``problem`` from behind the first layer from now on, if ``rows`` of them pay it."""
         from .dense_prefix import DenseBehind, pays
 
@@ -371,8 +381,9 @@ def check_call(network: Network, problem: Problem) -> None:
     if len(problem.members) != 1 or not problem.attributed or problem.form is dict:
         raise Unsupported("inputs: a dense network takes one floating array")
     x = problem.inputs[0]
-    if is_torch(x) and x.device.type != "cpu":
-        raise Unsupported(f"inputs: the native engine computes on the CPU, got {x.device}")
+    here, there = str(x.device) if is_torch(x) else "cpu", str(network.device or "cpu")
+    if here != there:
+        raise Unsupported(f"inputs: expected them on {there} like the weights, got {here}")
     if dtype_name(x) != network.dtype_name:
         raise Unsupported(f"inputs: expected {network.dtype} like the weights, got {dtype_name(x)}")
     shape = x.shape

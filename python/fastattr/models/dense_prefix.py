@@ -28,7 +28,7 @@ def pays(network: Network, examples: int, rows: int) -> bool:
     if network.wide:  # the weights are read where they are
         return True
     saved = 0.0 if network.sweeps and rows >= SWEPT * examples else 4.0 * rows - 6.0 * examples
-    return saved * network.layers[0].weight.size > FEWEST  # type: ignore[union-attr]
+    return saved * network.features * len(network.layers[0].weight) > FEWEST
 
 
 def rest_of(network: Network) -> tuple[list[Layer], int]:

@@ -11,7 +11,7 @@ from torch.nn.modules import module as hooks
 
 from ..arrays import is_torch
 from ..problem import Problem
-from .chain import Recognised, recognise
+from .chain import recognise
 from .dense import DenseSession, Network, Unsupported, check_call
 from .output import Output
 from .state import ModuleState
@@ -56,18 +56,19 @@ class NativeOrTorch:
             raise Unsupported("output_axis=, output_key= of a chain of dense layers")
         if _GLOBAL[0] or _GLOBAL[1] or _GLOBAL[2] or _GLOBAL[3]:
             raise Unsupported("there are global hooks")
-        if torch.is_autocast_enabled("cpu"):
-            raise Unsupported("autocast is on")
         found = recognise(self.model)
-        if found.network is None:
+        network = found.network
+        if network is None:
             raise Unsupported(found.reason)
-        check_call(found.network, problem)
-        session = DenseSession(found.network, output, problem, progress)
+        check_call(network, problem)
+        if torch.is_autocast_enabled("cpu" if network.device is None else network.device.type):
+            raise Unsupported("autocast is on")
+        session = network.session(output, problem, progress)
         if output not in found.verified:
-            found.verified[output] = _difference(found.network, self.model, output, problem)
+            found.verified[output] = _difference(network, self.model, output, problem)
         if found.verified[output]:
             raise Unsupported(found.verified[output])
-        if found.own_forward and problem.examples and not _same_output(found, self.model, problem):
+        if found.own_forward and problem.examples and not _same_output(network, self.model, problem):
             raise Unsupported("its forward does not do what it did when it was traced")
         return session
 
@@ -79,14 +80,14 @@ def _tensor(x: Any) -> torch.Tensor:
 def _rows(problem: Problem) -> torch.Tensor:
     """A few points to compare at: inputs, and others beside them."""
     x = _tensor(problem.inputs[0][:2]).detach().clone()
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype).to(x.device)
     return torch.cat([x, torch.where(x.isfinite(), x, 0) + noise])
 
 
 def _difference(network: Network, module: nn.Module, output: str, problem: Problem) -> str:
     """How the native values and gradients differ from torch's; "" if they do not."""
     points = _rows(problem)
-    scalars = torch.arange(2 * len(points)).reshape(-1, 2) % network.classes
+    scalars = torch.arange(2 * len(points), device=points.device).reshape(-1, 2) % network.classes
     scalars[:, 1] = -1
     values, slopes = points.new_empty(len(points)), torch.empty_like(points)
     network.evaluate(output, points, scalars[None], values[None], slopes[None])
@@ -112,19 +113,17 @@ def _difference(network: Network, module: nn.Module, output: str, problem: Probl
     return ""
 
 
-def _same_output(found: Recognised, module: nn.Module, problem: Problem) -> bool:
+def _same_output(network: Network, module: nn.Module, problem: Problem) -> bool:
     """Whether a module with a forward of its own still gives the outputs of its chain, at the first example."""
-    network = found.network
-    assert network is not None
     classes = min(network.classes, MOST_CLASSES)
     point = _tensor(problem.inputs[0][:1]).detach()
     with ModuleState(module, point.device), torch.no_grad():
         wanted = module(point)
-    scalars = np.full((classes, 1, 2), -1, np.int64)
-    scalars[:, 0, 0] = range(classes)
-    values = np.empty((classes, 1), network.dtype)
+    scalars = torch.full((classes, 1, 2), -1, device=point.device)
+    scalars[:, 0, 0] = torch.arange(classes, device=point.device)
+    values = point.new_empty((classes, 1))
     network.evaluate("raw", point, scalars, values)
     if not isinstance(wanted, torch.Tensor) or tuple(wanted.shape) != (1, network.classes):
         return False
-    bound = CLOSE[network.dtype.name] * max(1e-30, float(wanted.abs().max()))
-    return bool(np.allclose(values[:, 0], wanted[0, :classes].numpy(), rtol=0, atol=bound, equal_nan=True))
+    bound = CLOSE[network.dtype_name] * max(1e-30, float(wanted.abs().max()))
+    return torch.allclose(values[:, 0], wanted[0, :classes], rtol=0, atol=bound, equal_nan=True)
