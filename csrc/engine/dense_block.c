@@ -64,7 +64,7 @@ static void multiply(const fa_block *b, int64_t l)
                               layer->out, layer->in);
         return;
     }
-    for (int64_t r = 0; r < b->rows; r++) {
+    for (int64_t r = 0; r < b->rows && layer->out > 0; r++) { /* no features: no memory either */
         memcpy(h + r * layer->stride * item, a + r * stride * item, (size_t)(layer->out * item));
     }
 }
@@ -127,7 +127,7 @@ static char *backward(const fa_block *b, int64_t l, char *out)
             net->ops->multiply(to, stride, l > 0, from, layer->stride, layer->backward, NULL,
                                b->rows, layer->in, layer->out);
         } else {
-            for (int64_t r = 0; r < b->rows; r++) {
+            for (int64_t r = 0; r < b->rows && layer->in > 0; r++) {
                 memcpy(to + r * stride * item, from + r * layer->stride * item,
                        (size_t)(layer->in * item));
             }
