@@ -163,7 +163,7 @@ METHODS = {
     "expected": lambda m, x: fa.ExpectedGradients(m, x.flip(0), samples=20)(x),
     "smooth": lambda m, x: fa.SmoothGrad(m, samples=20)(x, 1),
     "smooth of another": lambda m, x: fa.SmoothGrad(fa.IntegratedGradients(m, steps=7), samples=3)(x, 1),
-    "callable path": lambda m, x: fa.PathIntegratedGradients(m, bent, steps=15)(x, 1),
+    "callable path": lambda m, x: fa.PathIntegratedGradients(m, bent, steps=15, rows=7)(x, 1),
 }
 
 

@@ -73,7 +73,7 @@ class DeviceSession(DenseSession):
         """Allocate the buffers for chunks of at most ``rows`` rows, and the layers'."""
         kit = self._problem.kit
         self.points = (kit.empty((rows, *self._problem.inputs[0].shape[1:]), self._network.dtype_name),)
-        self.index, self.scalars = kit.empty((rows,), "int64"), kit.empty((rows, 2), "int64")
+        self.index, self.scalars = kit.empty((rows,), "int64"), kit.empty((2 * rows,), "int64")
         self._network.give_memory(self._look()[0], rows, rows)
 
     def predicted(self) -> NDArray[np.int64]:
