@@ -302,3 +302,46 @@ def test_refused_inputs() -> None:
         fa.Saliency(model, layer="0")(data(B, D), 0)
     with pytest.raises(TypeError, match="integers have no gradient"):
         fa.IntegratedGradients(TEXT)(IDS, 1)
+
+
+# ---- several draws of a baseline -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["0", "2"])
+def test_draws_of_a_baseline_are_averaged_at_the_layer(layer: str) -> None:
+    net, made = seeded(cnn), fa.baselines.Gaussian(0.4, draws=5, seed=3)
+    method = fa.IntegratedGradients(net, steps=9, layer=layer)
+    found = method(X, baseline=made)
+    target = net(X).argmax(1)
+    each = [method(X, target, baseline=made.baseline(X, draw=k)) for k in range(5)]
+    values = torch.stack([att.values for att in each]).double()
+    assert_close(found.values.double(), values.mean(0), rtol=1e-5, atol=1e-6)
+    assert_close(found.standard_error.double(), values.std(0) / 5**0.5, rtol=1e-4, atol=1e-6)
+    assert_close(
+        found.baseline_output, torch.stack([att.baseline_output for att in each]).mean(0), rtol=1e-5, atol=1e-6
+    )
+    assert found.evaluations.tolist() == [45] * B
+    assert torch.equal(found.target, target)
+    empty = method(X[:0], baseline=made)
+    assert empty.values.shape == (0, *found.values.shape[1:]) == empty.standard_error.shape
+
+
+class Masked(nn.Module):
+    """An input with a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(D, 6), nn.Linear(6, C)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.head(self.body(x * mask).tanh())
+
+
+def test_draws_beside_an_input_that_stays() -> None:
+    net, x, mask = seeded(Masked), data(B, D), torch.ones(B, D, dtype=torch.long)
+    mask[1, 2:] = 0
+    made = fa.baselines.Uniform((-1.0, 1.0), draws=4, seed=1)
+    method = fa.IntegratedGradients(net, steps=9, layer="body")
+    found = method((x, mask), 1, baseline=(made, None))
+    each = [method((x, mask), 1, baseline=(made.baseline(x, draw=k), None)).values for k in range(4)]
+    assert_close(found.values, torch.stack(each).mean(0), rtol=1e-5, atol=1e-6)

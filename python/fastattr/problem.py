@@ -155,6 +155,9 @@ def bound_arrays(clamp: Any, problem: Problem) -> tuple[list[Any] | None, list[A
 
 def baseline_arrays(baseline: Any, problem: Problem, members: dict[Any, Any]) -> list[Any]:
     """(T) baselines (B, ...) or (1, ...) of ``members``, like those of ``problem`` but of fewer examples."""
+    floating = [key for key in problem.attributed if dtype_name(members[key]) in FLOATS]
+    if len(floating) < len(problem.attributed):
+        baseline = _integer_baselines(baseline, problem.form, members, floating)
     return _baselines(baseline, problem.form, members, problem.attributed, problem.kit)
 
 

@@ -55,7 +55,15 @@ def at_input(inner: Any, problem: Problem, target: Any, versus: Any) -> Any:
     """Saliency at the inputs themselves, with the model and the output of ``inner``: its class and its scalar."""
     from .methods.saliency import Saliency
 
-    plain = Saliency(inner.model, output=inner.output, output_axis=inner.output_axis, output_key=inner.output_key)
+    plain = Saliency(
+        inner.model,
+        output=inner.output,
+        output_axis=inner.output_axis,
+        output_key=inner.output_key,
+        layer=inner.layer,
+        layer_input=inner.layer_input,
+        layer_call=inner.layer_call,
+    )
     inputs = problem.assemble(problem.members)
     with quiet_examples():
         return plain(inputs, target, versus=versus, args=problem.args, kwargs=problem.kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,18 @@ def average(
     progress: Progress,
 ) -> dict[str, Any]:
     """Mean of ``method`` over the ``draws`` of ``baseline``; the fields of the `Attribution`."""
-    problem = normalise(inputs, None, args, kwargs)
-    if problem.examples == 0:
-        return empty_samples(problem, "mean")
+    through = method.layer is not None
+    problem = shown = normalise(inputs, inputs if through else None, args, kwargs, through=through)
     inner = copy.copy(method)
     inner.progress = False
     numbers = example_ids(ids, problem.examples)
-    target = at_input(inner, problem, target, versus).target  # every draw explains the same class
-    moments = Moments(problem, "mean")
+    if through or problem.examples:
+        clean = at_input(inner, problem, target, versus)
+        target = clean.target  # every draw explains the same class
+        shown = _at_layer(problem, clean.values) if through else problem
+    if problem.examples == 0:
+        return empty_samples(shown, "mean")
+    moments = Moments(shown, "mean")
     for start in range(0, problem.examples, BLOCK):
         part = np.arange(start, min(start + BLOCK, problem.examples))
         step = max(1, BLOCK // len(part))
@@ -49,6 +54,11 @@ def average(
     found = moments.finish(draws, att.engine)
     found["error"] = problem.kit.report(moments.totals["error"] / draws)
     return found | {"target": target}
+
+
+def _at_layer(problem: Problem, values: Any) -> Problem:
+    """``problem`` with inputs like the attributions ``values`` (B, ...) of a layer."""
+    return replace(problem, members={0: values}, attributed=[0], form=object)
 
 
 def _block(

@@ -160,8 +160,6 @@ class GradientMethod:
         if through and not self.uses_baseline:
             baseline = inputs  # never looked at
         draws = draws_of(baseline) if self.uses_baseline else 1
-        if through and draws > 1:
-            raise NotImplementedError("baseline: several draws and layer= do not go together; average over calls")
         with Progress(self.progress, type(self).__name__) as progress:
             if draws > 1:
                 found = average(self, inputs, target, versus, baseline, args, kwargs, ids, draws, progress)
