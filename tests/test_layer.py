@@ -345,3 +345,17 @@ def test_draws_beside_an_input_that_stays() -> None:
     found = method((x, mask), 1, baseline=(made, None))
     each = [method((x, mask), 1, baseline=(made.baseline(x, draw=k), None)).values for k in range(4)]
     assert_close(found.values, torch.stack(each).mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_draws_of_token_ids() -> None:
+    """Sentences of a pool in place of pads; ids have no neighbours, so no noise."""
+    pool = torch.from_numpy(np.random.default_rng(1).integers(1, WORDS, (30, LENGTH)))
+    made = fa.baselines.DataSet(pool, draws=4)
+    method = fa.IntegratedGradients(TEXT, steps=9, layer="embeddings")
+    drawn = [made.baseline(IDS, draw=k) for k in range(4)]
+    assert all(len(torch.cat([pool, one]).unique(dim=0)) == len(pool.unique(dim=0)) for one in drawn)
+    for inputs, given in ((IDS, lambda b: b), ((IDS, MASK), lambda b: (b, None))):
+        each = [method(inputs, 1, baseline=given(one)).values for one in drawn]
+        assert_close(method(inputs, 1, baseline=given(made)).values, torch.stack(each).mean(0), rtol=1e-5, atol=1e-7)
+    with pytest.raises(TypeError, match="x: expected floating inputs, got int64"):
+        method(IDS, 1, baseline=fa.baselines.Gaussian(0.3))

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from ..arrays import FLOATS, dtype_name, is_array, is_torch, kit_of, readable
 
 
-def parts_of(x: Any) -> dict[Any, Any]:
-    """The parts of ``x`` by position or name; integer ones are no inputs to have a baseline and are left out."""
+def parts_of(x: Any, integers: bool = False) -> dict[Any, Any]:
+    """The parts of ``x`` by position or name; integer ones are no inputs to have a baseline and are left out.
+
+    ``integers``: but where there are no others, as token ids for a layer.
+    """
     if isinstance(x, tuple):
         found = dict(enumerate(x))
     elif isinstance(x, Mapping) and not is_array(x):
@@ -23,7 +26,11 @@ def parts_of(x: Any) -> dict[Any, Any]:
         if not is_array(part):
             raise TypeError(f"x: expected an array (B, ...) or a tuple or dict of them, got {type(part).__name__}")
         found[key] = readable(part, "x")
-    return {key: part for key, part in found.items() if dtype_name(part) in FLOATS}
+    floating = {key: part for key, part in found.items() if dtype_name(part) in FLOATS}
+    if floating or integers:
+        return floating or found
+    names = ", ".join(dtype_name(part) for part in found.values())
+    raise TypeError(f"x: expected floating inputs, got {names}: numbers like ids have no such baseline, see DataSet")
 
 
 def plain(value: Any) -> NDArray[Any]:
@@ -34,15 +41,15 @@ def plain(value: Any) -> NDArray[Any]:
     return np.asarray(readable(value, "x"))
 
 
-def like(parts: Mapping[Any, NDArray[Any]], x: Any) -> Any:
+def like(parts: Mapping[Any, NDArray[Any]], x: Any, integers: bool = False) -> Any:
     """``parts`` in the form of ``x``, each of the framework, dtype and device of its part; None for the others."""
-    given = parts_of(x)
+    given = parts_of(x, integers)
     made = {key: _cast(parts[key], part) for key, part in given.items()}
     if isinstance(x, tuple):
         return tuple(made.get(i) for i in range(len(x)))
     if isinstance(x, Mapping) and not is_array(x):
         return {key: made.get(key) for key in x}
-    return made[0] if made else None
+    return made[0]
 
 
 def map_parts(x: Any, make: Callable[[NDArray[Any], int], NDArray[Any]]) -> Any:
@@ -50,9 +57,9 @@ def map_parts(x: Any, make: Callable[[NDArray[Any], int], NDArray[Any]]) -> Any:
     return like({key: make(plain(part), n) for n, (key, part) in enumerate(parts_of(x).items())}, x)
 
 
-def matching(data: Any, x: Any) -> dict[Any, Any]:
+def matching(data: Any, x: Any, integers: bool = False) -> dict[Any, Any]:
     """The parts (N, ...) of a sample that belong to those of the inputs ``x``; N the same in all."""
-    samples, inputs = parts_of(data), parts_of(x)
+    samples, inputs = parts_of(data, integers), parts_of(x, integers)
     if set(samples) != set(inputs):
         raise ValueError(f"X: expected the parts {list(inputs)} like the inputs, got {list(samples)}")
     counts = {int(part.shape[0]) if len(part.shape) else 0 for part in samples.values()}

@@ -51,7 +51,7 @@ class RandomBaseline(Baseline):
         self.check()
         if not 0 <= draw < self.draws:
             raise ValueError(f"draw: expected 0 <= draw < {self.draws}, got {draw}")
-        examples = next((int(part.shape[0]) for part in parts_of(x).values()), 0)
+        examples = next((int(part.shape[0]) for part in parts_of(x, True).values()), 0)
         return self._drawn(x, example_ids(ids, examples), draw)
 
     def check(self) -> None:
@@ -147,6 +147,7 @@ class DataSet(RandomBaseline):
     Parameters
     ----------
     X : array (N, ...), or tuple or dict of such like the inputs
+        Integers, such as token ids, where the inputs are and a ``layer`` is explained.
     draws, seed : int
         As in `RandomBaseline`.
 
@@ -161,7 +162,7 @@ class DataSet(RandomBaseline):
         self.X = X
 
     def _drawn(self, x: Any, ids: NDArray[np.int64], draw: int) -> Any:
-        samples = matching(self.X, x)
+        samples = matching(self.X, x, integers=True)
         count = int(next(iter(samples.values())).shape[0])
         rows = _core.drawn_references(ids, self.draws, self.seed, count)[:, draw]
-        return like({key: plain(part)[rows] for key, part in samples.items()}, x)
+        return like({key: plain(part)[rows] for key, part in samples.items()}, x, integers=True)
