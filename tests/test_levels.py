@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers_native import VersionedProducer, job
+from helpers_native import VersionedProducer, job, run_at_level
 from numpy.typing import NDArray
 
 from fastattr import _core
@@ -53,9 +53,11 @@ def unaligned(rows: int, size: int, name: str, offset: int) -> NDArray[Any]:
     return room[first : first + rows * size].reshape(rows, size)
 
 
-def integrate(name: str, size: int, offset: int) -> tuple[NDArray[Any], ...]:
+def integrate(
+    name: str, size: int, offset: int, ends: tuple[NDArray[Any], NDArray[Any]] | None = None
+) -> tuple[NDArray[Any], ...]:
     """Input, base, points of the midpoint rule, and the mean of a gradient that is the point itself."""
-    x, base = numbers((1, size), name, size), numbers((1, size), name, size + 1)
+    x, base = ends or (numbers((1, size), name, size), numbers((1, size), name, size + 1))
     points = unaligned(STEPS + 1, size, name, offset)
     _, _, scratch = _core.integrate_plan("midpoint", STEPS, False, 1)
     arguments = job(np.zeros((1, size), np.float64 if name == "float64" else np.float32), rows=len(points))
@@ -95,6 +97,32 @@ def test_points_of_any_size_and_place(name: str, offset: int) -> None:
         assert np.array_equal(mean, want)
         room = points.base
         assert room is not None and np.count_nonzero(room) == np.count_nonzero(points)
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_points_between_halves_of_every_kind(name: str) -> None:
+    """All 65536 of them, NaN, infinity and subnormals included, each on the way to another."""
+    ends = np.arange(2**16, dtype=np.uint16)[None], np.random.default_rng(0).permutation(2**16).astype(np.uint16)[None]
+    nodes = _core.quadrature("midpoint", STEPS)[0]
+    a, b = wide(ends[0], name), wide(ends[1], name)
+    _, _, points, _ = integrate(name, 2**16, 3, ends)
+    assert np.array_equal(points[0], ends[0][0])
+    for row, alpha in zip(points[1:], nodes, strict=True):
+        number = b[0] + np.float32(alpha) * (a[0] - b[0])
+        if name == "float16":
+            bits = number.astype(np.float16).view(np.uint16)
+        else:  # to the nearest, ties to even
+            bits = ((number.view(np.uint32) + 0x7FFF + (number.view(np.uint32) >> 16 & 1)) >> 16).astype(np.uint16)
+        broken = np.isnan(number)
+        assert 0 < broken.sum() < 2**13 and np.isinf(number).any()
+        assert np.array_equal(row[~broken], bits[~broken])
+        assert np.isnan(wide(row[broken], name)).all()
+
+
+@pytest.mark.parametrize("level", ["base", "avx2"])
+def test_halves_at_lower_levels(level: str) -> None:
+    run_at_level(level, __file__, "halves_of_every_kind")
 
 
 LEVELS = """

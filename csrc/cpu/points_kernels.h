@@ -9,14 +9,16 @@ static void FN(points)(void *context, int64_t begin, int64_t end)
     const int bypass = fa_bypasses(args->out);
     T *const out = fa_data(args->out);
     const T *const input = fa_data(args->input), *const base = fa_data(args->base);
+    FN(ends) ends;
+    FN(forget)(&ends);
     for (int64_t item = begin; item < end; item++) {
         const fa_span span = fa_span_at(rows, item / blocks);
         const int64_t at = item - span.first * blocks;
         const int64_t r = span.first + at % span.count, d = at / span.count * FA_BLOCK;
         const fa_row row = fa_row_at(rows, rows->first + r);
-        FN(put_point)(out + r * D + d, input + row.example * D + d,
-                      base + row.base * base_stride + d, row.alpha, fa_min(D - d, FA_BLOCK),
-                      bypass);
+        const int64_t n = fa_min(D - d, FA_BLOCK);
+        FN(look)(&ends, input + row.example * D + d, base + row.base * base_stride + d, n, 1);
+        FN(put_point)(out + r * D + d, &ends, row.alpha, n, bypass);
     }
     if (bypass) fa_bypass_end();
 }

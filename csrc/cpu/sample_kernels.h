@@ -22,6 +22,7 @@ static void FN(sample_run)(const fa_sample_args *args, const fa_drawn_row *row, 
     const uint32_t purpose = (uint32_t)(FA_STREAM_NOISE + args->member);
     const fa_key key = fa_stream(args->draws.seed, args->draws.ids[row->example], purpose);
     const int64_t step = noisy ? FA_NOISE_BLOCK : end - begin;
+    FN(ends) ends;
     for (int64_t d = begin; d < end; d += step) {
         const int64_t n = fa_min(end - d, step);
         const T *start = input + d;
@@ -31,7 +32,8 @@ static void FN(sample_run)(const fa_sample_args *args, const fa_drawn_row *row, 
             start = noise;
         }
         if (kept != NULL) memcpy(kept + d, start, (size_t)n * sizeof(T));
-        FN(put_point)(out + d, start, base + d, row->alpha, n, bypass);
+        FN(look)(&ends, start, base + d, n, 0);
+        FN(put_point)(out + d, &ends, row->alpha, n, bypass);
     }
 }
 
