@@ -92,3 +92,29 @@ def test_where_it_does_not_pay() -> None:
     assert "affine" in fa.IntegratedGradients(model, steps=50)(draw(100, 60), 1).engine
     one = fa.DenseModel([draw(5, 600)])
     assert "affine" not in fa.IntegratedGradients(one, steps=50)(draw(100, 600), 1).engine
+
+
+@pytest.mark.parametrize("together", [0, 100], ids=["apart", "together"])
+@pytest.mark.parametrize("start", [None, "zeros", "ones", "each"])
+def test_where_paths_begin(monkeypatch: Any, together: int, start: str | None) -> None:
+    """A baseline of zeros is not multiplied, one for all only once."""
+    monkeypatch.setattr(dense_prefix, "TOGETHER", together)
+    x = draw(7, 60, seed=6)
+    base = {None: None, "zeros": np.zeros((1, 60)), "ones": np.ones(60), "each": draw(7, 60, seed=7)}[start]
+    for activations in ("relu", "tanh"):
+        method = fa.IntegratedGradients(network("float64", activations), steps=9)
+        assert_same(*both(monkeypatch, method, x, 1, baseline=base), 1e-12)
+
+
+@pytest.mark.parametrize("steps", [4, 12], ids=["points", "swept"])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_weights_that_are_not_finite_meet_a_zero_baseline(monkeypatch: Any, bad: float, steps: int) -> None:
+    """0 times infinity is no number: the unit has no value at the baseline, though it is switched off at the input."""
+    weights = [draw(70, 60, seed=1), draw(3, 70, seed=2)]
+    weights[0][5, 7] = bad
+    method = fa.IntegratedGradients(fa.DenseModel(weights), steps=steps)
+    for x in (np.ones((2, 60)), np.zeros((2, 60)), -np.ones((2, 60))):
+        with pytest.warns(UserWarning, match="2 of 2"):
+            found, wanted = both(monkeypatch, method, x, 1)
+        assert np.isnan(wanted.baseline_output).all()
+        np.testing.assert_array_equal(found.baseline_output, wanted.baseline_output)

@@ -118,11 +118,27 @@ def test_read_only_memory_is_refused_as_out() -> None:
 
 LATER = """
 import sys, numpy as np
-from fastattr import _core
+from fastattr import _core, blas
 assert "scipy" not in sys.modules
 out = np.zeros((1, 1))
 _core.gemm(np.ones((1, 2)), np.ones((2, 1)), out)
-assert out == 2 and "scipy.linalg.cython_blas" in sys.modules
+assert out == 2 and not any(name.startswith("scipy.linalg") for name in sys.modules)
+ours = blas.alone()
+import scipy.linalg.cython_blas
+assert scipy.linalg.cython_blas.__pyx_capi__.keys() == ours.__pyx_capi__.keys() and len(ours.__pyx_capi__) > 100
+assert scipy.linalg.cython_blas.__name__ == ours.__name__ == "scipy.linalg.cython_blas"
+assert scipy.linalg.solve([[2.0]], [4.0]) == 2
+assert _core.use_blas(True)
+"""
+MOVED = """
+import numpy as np
+from fastattr import _core, blas
+def elsewhere():
+    raise OSError("no such file")
+blas.alone = elsewhere
+assert _core.use_blas(True)
+import sys
+assert "scipy.linalg.cython_blas" in sys.modules
 """
 NEVER = """
 import sys, numpy as np
@@ -156,7 +172,7 @@ for name in names:
 """
 
 
-@pytest.mark.parametrize("code", [LATER, NEVER, STRANGE], ids=["later", "never", "strange"])
+@pytest.mark.parametrize("code", [LATER, MOVED, NEVER, STRANGE], ids=["later", "moved", "never", "strange"])
 def test_scipy_is_looked_for_at_the_first_product(code: str) -> None:
     """Not before; where it is not there, or offers functions of another signature, the loop multiplies."""
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -11,6 +11,7 @@ from helpers_native import Formula, certificate, draw
 from numpy.typing import NDArray
 
 import fastattr as fa
+from fastattr.problem import normalise
 
 pytestmark = [pytest.mark.native, pytest.mark.backend]
 
@@ -116,3 +117,20 @@ def test_baselines_of_another_dtype_are_converted(dtype: str) -> None:
     x, base = draw(3, 4), np.arange(4).astype(dtype)
     method = fa.IntegratedGradients(fa.FunctionModel(Formula()))
     assert certificate(method(x, baseline=base)) == certificate(method(x, baseline=base.astype(np.float64)))
+
+
+@pytest.mark.parametrize("layout", [np.asarray, strided, frozen], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_baseline_spelt_out_for_every_example_is_one(layout: Layout, dtype: str) -> None:
+    """The same bits and no memory of its own; another row, wherever it stands, makes it many."""
+    x, base = draw(70, 300, dtype=dtype), draw(1, 300, seed=1, dtype=dtype)
+    spelt = layout(np.repeat(base, 70, axis=0))
+    assert normalise(x, spelt, (), None).shared_base
+    method = fa.IntegratedGradients(fa.FunctionModel(Formula()), steps=5)
+    assert certificate(method(x, baseline=spelt)) == certificate(method(x, baseline=base))
+    for row in (0, 1, 54, 55, 69):  # rows are compared in blocks
+        other = np.array(spelt)
+        other[row, 299] += 1
+        assert not normalise(x, other, (), None).shared_base
+    other[:] = np.nan
+    assert not normalise(x, other, (), None).shared_base

@@ -109,6 +109,13 @@ static const char *row_of(const sweep *job, const DLTensor *tensor, int64_t i)
     return (const char *)fa_data(tensor) + own * D * job->item;
 }
 
+/* Whether all of `numel` are zeros, and so their products: weights that are not finite, which make
+ * no zero of a zero, leave no finite d, and the line no numbers (see `begin`). */
+static int are_zeros(const sweep *job, const char *bytes, int64_t numel)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, (size_t)(numel * job->item - 1)) == 0;
+}
+
 /* p and d of the examples `first` .. of the list, `count` of them. */
 static void enter(const sweep *job, const lane *mine, int64_t first, int64_t count)
 {
@@ -131,12 +138,17 @@ static void enter(const sweep *job, const lane *mine, int64_t first, int64_t cou
         }
     }
     if (!weighted) return;
-    const int64_t shared = job->lines->base->shape[0] == 1 ? 1 : count;
-    ops->multiply(mine->p, layer->stride, 1, bases, D, layer->forward, layer->bias, shared,
-                  layer->out, D);
-    for (int64_t i = shared; i < count; i++) memcpy(mine->p + i * E, mine->p, (size_t)E);
     ops->multiply(mine->d, layer->stride, 1, differences, D, layer->forward, NULL, count,
                   layer->out, D);
+    int64_t own = job->lines->base->shape[0] == 1 ? 1 : count;
+    if (are_zeros(job, bases, own * D)) {
+        memcpy(mine->p, layer->bias, (size_t)E);
+        own = 1;
+    } else {
+        ops->multiply(mine->p, layer->stride, 1, bases, D, layer->forward, layer->bias, own,
+                      layer->out, D);
+    }
+    for (int64_t i = own; i < count; i++) memcpy(mine->p + i * E, mine->p, (size_t)E);
 }
 
 /* The sums of gradients in z, brought to the inputs, for every level. */
@@ -354,10 +366,8 @@ static fa_status cut(sweep *job, fa_error *error)
 
 static int is_zero(const double *weight, int64_t nodes)
 {
-    for (int64_t k = 0; k < nodes; k++) {
-        if (weight[k] != 0.0) return 0;
-    }
-    return 1;
+    while (nodes > 0 && weight[nodes - 1] == 0.0) nodes--;
+    return nodes == 0;
 }
 
 fa_status fa_dense_sweep(void *self, const fa_lines *lines, fa_evaluation *out, fa_error *error)

@@ -1,4 +1,4 @@
-/* gemm.c -- _core.gemm, and where its BLAS comes from: the capsules of scipy.linalg.cython_blas. */
+/* gemm.c -- _core.gemm, and where its BLAS comes from: the capsules that fastattr.blas finds. */
 #include "../cpu/gemm.h"
 
 #include <stdatomic.h>
@@ -50,8 +50,8 @@ static void *function_of(PyObject *table, const char *name)
 int fa_find_blas(void)
 {
     if (atomic_exchange(&looked_for, 1)) return fa_blas_known();
-    PyObject *module = PyImport_ImportModule("scipy.linalg.cython_blas");
-    PyObject *table = module != NULL ? PyObject_GetAttrString(module, "__pyx_capi__") : NULL;
+    PyObject *module = PyImport_ImportModule("fastattr.blas");
+    PyObject *table = module != NULL ? PyObject_CallMethod(module, "functions", NULL) : NULL;
     if (table != NULL) {
         void *const single = function_of(table, "sgemm"), *const twice =
                                                               function_of(table, "dgemm");

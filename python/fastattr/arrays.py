@@ -6,6 +6,7 @@ uses it.
 
 from __future__ import annotations
 
+import math
 import sys
 from array import array
 from functools import lru_cache
@@ -19,6 +20,8 @@ from .config import share_threads
 
 EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 FLOATS = tuple(EPS)
+_WORTH_A_LOOK = 1 << 14
+"""Elements, some 10 us of comparisons; `repeats` goes by as many at a time, and ends at the first that differ."""
 _CUDA, _ROCM = (2, 13), 10  # DLPack's device types: CUDA's own and managed memory
 
 
@@ -74,6 +77,19 @@ def take(value: Any, index: NDArray[np.int64]) -> Any:
         torch = sys.modules["torch"]
         return value.index_select(0, torch.from_numpy(index).to(value.device))
     return np.asarray(value)[index]
+
+
+def repeats(value: Any) -> bool:
+    """Whether dense ``value`` (B, ...) on the CPU is known to hold one row B times; small ones are not looked at."""
+    if value.shape[0] < 2 or math.prod(value.shape) < _WORTH_A_LOOK:
+        return False
+    if is_torch(value):
+        if value.device.type != "cpu" or _name(value.dtype) == "bfloat16":
+            return False
+        value = value.numpy()  # whose comparisons leave no threads spinning
+    rows = value.reshape(len(value), -1)
+    step = max(1, _WORTH_A_LOOK // rows.shape[1])
+    return all(bool((rows[i : i + step] == rows[0]).all()) for i in range(1, len(rows), step))
 
 
 def accumulator_name(name: str) -> str:

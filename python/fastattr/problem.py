@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._core import BackendError
-from .arrays import EPS, FLOATS, Kit, dtype_name, is_array, is_torch, kit_of, readable, require_device
+from .arrays import EPS, FLOATS, Kit, dtype_name, is_array, is_torch, kit_of, readable, repeats, require_device
 from .baselines.resolve import has_objects, resolve
 
 
@@ -176,11 +176,13 @@ def _label(form: type, key: Any) -> str:
 
 
 def _checked(form: type, key: Any, value: Any) -> Any:
-    if not is_array(value):
-        hint = "; several inputs come as a tuple" if isinstance(value, list) else ""
-        raise TypeError(f"{_label(form, key)}: expected a tensor or array (B, ...), got {type(value).__name__}{hint}")
-    value = readable(value, _label(form, key))
-    if is_torch(value):
+    if not is_torch(value):
+        if not is_array(value):
+            hint = "; several inputs come as a tuple" if isinstance(value, list) else ""
+            got = type(value).__name__ + hint
+            raise TypeError(f"{_label(form, key)}: expected a tensor or array (B, ...), got {got}")
+        value = readable(value, _label(form, key))
+    else:
         if not _is_strided(value.layout):
             raise TypeError(
                 f"{_label(form, key)}: expected a dense tensor, got layout {value.layout}; call .to_dense()"
@@ -288,7 +290,8 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit, name: str) -> 
         raise TypeError(f"{label}: expected {dtype} like the input, got {dtype_name(value)}")
     got = tuple(value.shape)
     if got == shape and dtype_name(value) == dtype:
-        return kit.plain(value)
+        value = kit.plain(value)
+        return value[:1] if repeats(value) else value
     target = shape if len(got) == len(shape) and got[0] != 1 else shared
     aligned = (1,) * (len(shape) - len(got)) + got
     if len(got) > len(shape) or any(g not in (1, s) for g, s in zip(aligned, target, strict=True)):

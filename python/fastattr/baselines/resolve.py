@@ -19,14 +19,16 @@ def is_object(baseline: Any) -> bool:
 
 def has_objects(baseline: Any) -> bool:
     """Whether ``baseline``, or a member of it, makes baselines."""
-    if isinstance(baseline, (tuple, Mapping)) and not is_array(baseline):
+    if is_array(baseline):
+        return False
+    if isinstance(baseline, (tuple, Mapping)):
         return any(map(is_object, baseline.values() if isinstance(baseline, Mapping) else baseline))
-    return is_object(baseline)
+    return callable(getattr(baseline, "baseline", None))
 
 
 def draws_of(baseline: Any) -> int:
     """How many baselines every example has; members that have several have the same number."""
-    if baseline is None:
+    if baseline is None or is_array(baseline):
         return 1
     members: Any = (baseline,)
     if not is_object(baseline) and has_objects(baseline):

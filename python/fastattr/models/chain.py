@@ -304,8 +304,11 @@ class Watch:
 
 def _identities(state: dict[str, Any]) -> list[int]:
     """Of a module's parameters, buffers and children, in order."""
-    owned = state["_parameters"], state["_buffers"], state["_modules"]
-    return [id(value) for members in owned if members for value in members.values()]
+    found: list[int] = []
+    for members in (state["_parameters"], state["_buffers"], state["_modules"]):
+        if members:
+            found += map(id, members.values())
+    return found
 
 
 class Recognised:

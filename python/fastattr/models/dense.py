@@ -125,7 +125,7 @@ class Network:
             return _core.dense_evaluate(self.packed(output)[0], (points,), (scalars,), (values,), given)
         from .dense_prefix import image
 
-        rest, behind = self.packed(output, True)[0], image(self, [points])
+        rest, behind = self.packed(output, True)[0], image(self, points)
         inner = None if slopes is None else np.empty((len(scalars), *behind.shape), self.dtype)
         found = _core.dense_evaluate(rest, (behind,), (scalars,), (values,), None if inner is None else (inner,))
         if inner is not None:

@@ -19,6 +19,8 @@ FEWEST = 3e6
 """Operations that must be saved: what the steps below cost at any size, some 40 us."""
 SWEPT = 8
 """Points from which on a line is swept (csrc/engine/integrate.c), with few products of any layer."""
+TOGETHER = 16
+"""Rows up to which one product reads the weights once (csrc/cpu/thin.c); a copy of more is not worth its memory."""
 
 
 def pays(network: Network, examples: int, rows: int) -> bool:
@@ -39,16 +41,38 @@ def rest_of(network: Network) -> tuple[list[Layer], int]:
     return [*bare, *network.layers[1:]], len(first.weight)
 
 
-def image(network: Network, parts: list[Any]) -> NDArray[Any]:
-    """(R, H) rows of all ``parts`` (R_i, ...) behind the first product, W x + b."""
-    weight, bias = network.layers[0].weight, network.layers[0].bias
+def image(network: Network, points: Any) -> NDArray[Any]:
+    """(R, H) rows of ``points`` (R, ...) behind the first product, W x + b."""
+    weight = network.layers[0].weight
     assert weight is not None
-    rows = [np.asarray(part).reshape(len(part), network.features) for part in parts]
-    found = np.zeros((sum(map(len, rows)), len(weight)), network.dtype)
+    found, rows = biases(network, len(points)), np.asarray(points).reshape(len(points), network.features)
+    _core.gemm(rows, weight, found, transpose_b=True, accumulate=True)
+    return found
+
+
+def biases(network: Network, rows: int) -> NDArray[Any]:
+    """(R, H) images of zero, as long as all weights are finite."""
+    weight, bias = network.layers[0].weight, network.layers[0].bias
+    found = np.zeros((rows, len(weight)), network.dtype)
     if bias is not None:
         found += bias
-    _core.gemm(rows[0] if len(rows) == 1 else np.concatenate(rows), weight, found, transpose_b=True, accumulate=True)
     return found
+
+
+def images(network: Network, x: Any, base: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Those of ``x`` (B, ...) and of ``base`` (B, ...) or (1, ...), whose weights are read as seldom as possible.
+
+    A weight that is not finite leaves no finite image of its unit, whatever the row: so ``x`` tells of the weights that
+    a zero baseline is not multiplied with.
+    """
+    if len(base) == 1 and not np.asarray(base).any():
+        found = image(network, x)
+        known = bool(np.isfinite(found[0]).all())
+        return found, biases(network, 1) if known else image(network, base)
+    if len(x) + len(base) > TOGETHER:
+        return image(network, x), image(network, base)
+    found = image(network, np.concatenate([np.asarray(x), np.asarray(base)]))
+    return found[: len(x)], found[len(x) :]
 
 
 class DenseBehind:
@@ -65,8 +89,7 @@ class DenseBehind:
         assert weight is not None
         self._weight = weight
         self._examples = problem.examples
-        images = image(network, [problem.inputs[0], problem.bases[0]])
-        self.input, self.base = images[: self._examples], images[self._examples :]
+        self.input, self.base = images(network, problem.inputs[0], problem.bases[0])
 
     def allocate(self, levels: int, results: Any) -> NDArray[Any]:
         """(L, B, H) accumulators; ``results`` (P, B, ...) takes their images."""
