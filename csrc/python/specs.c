@@ -60,6 +60,7 @@ static int read_layer(fa_specs *specs, int64_t l, const fa_state *state, PyObjec
 int fa_specs_begin(fa_specs *out, const fa_state *state, PyObject *items, int head, int wide)
 {
     const Py_ssize_t count = PyTuple_GET_SIZE(items);
+    int result = -1;
     *out = (fa_specs){.dtype = wide ? FA_FLOAT64 : FA_FLOAT32, .head = (fa_head)head};
     if (count < 1 || count > FA_MOST_LAYERS || head < FA_RAW || head > FA_LOG_SOFTMAX) {
         PyErr_Format(PyExc_ValueError, "layers: expected 1 to %d", FA_MOST_LAYERS);
@@ -69,17 +70,17 @@ int fa_specs_begin(fa_specs *out, const fa_state *state, PyObject *items, int he
     out->borrows = PyMem_Calloc(2 * (size_t)count, sizeof(*out->borrows));
     if (out->specs == NULL || out->borrows == NULL) {
         PyErr_NoMemory();
-        goto failed;
+        goto done;
     }
     out->count = (int64_t)count;
     for (int64_t l = 0; l < out->count; l++) {
-        if (read_layer(out, l, state, PyTuple_GET_ITEM(items, l)) < 0) goto failed;
+        if (read_layer(out, l, state, PyTuple_GET_ITEM(items, l)) < 0) goto done;
     }
-    return 0;
+    result = 0;
 
-failed:
-    fa_specs_end(out);
-    return -1;
+done:
+    if (result < 0) fa_specs_end(out);
+    return result;
 }
 
 void fa_specs_end(fa_specs *specs)
