@@ -133,8 +133,8 @@ def look_behind(
         except Exception:
             if not (prefix.traced or prefix.last):
                 raise
-        if prefix.last and not prefix.checked:  # a view of what it takes for contiguous, say
-            prefix.last = False
+        if prefix.last:  # a view of what it takes for contiguous, say
+            prefix.last = prefix.checked = False
             continue
         forget_prefix(module, x)  # its forward may take another way now
         prefix = find_prefix(module, x)
@@ -150,11 +150,11 @@ def _heavy_weights(module: nn.Module) -> int:
 def agrees(prefix: Prefix, function: Any, behind: Behind, x: Tensor, base: Tensor) -> bool:
     """Whether the prefix is what it should be at the first input ``x`` (1, ...) and its ``base`` (1, ...).
 
-    rest(P(x)) = f(x): at every call for a traced module of the user's, whose forward may have changed its mind, else at
-    the first.
+    rest(P(x)) = f(x): at every call of the user's where the forward was traced, and may have changed its mind, or where
+    what comes behind, and may be another, takes channels last; else at the first.
     The first time also P(x) is affine between base and input, and a row of it does not see its neighbours.
     """
-    if prefix.checked and (not prefix.traced or function in own):
+    if prefix.checked and (not (prefix.traced or prefix.last) or function in own):
         return True
     z = behind.input
     if z.dtype != x.dtype:  # autocast computes in another

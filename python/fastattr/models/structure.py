@@ -246,6 +246,8 @@ def _keeps_affine(traced: Traced, module: nn.Module, node: fx.Node, affine: set[
     operands = [isinstance(arg, fx.Node) and arg in affine for arg in node.args]
     if any(isinstance(arg, fx.Node) and arg in affine for arg in node.kwargs.values()):
         return False
+    if node.kwargs.get("rounding_mode") is not None:
+        return False
     if node.target in _SUM:
         return True
     if node.target in _PRODUCT:
