@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..problem import Problem
-from .dense import HEADS, DenseSession, Layer, Network, Unsupported
+from .dense import HEADS, DenseSession, Layer, Network
 from .dense_prefix import pays
 
 CHUNK_BYTES = 256 * 2**20
@@ -32,8 +32,6 @@ class DeviceNetwork(Network):
         super().__init__(layers, head, flattens)
         self.device = next(layer.weight.device for layer in layers if layer.weight is not None)
         self.sweeps = self.wide = False
-        if self.classes < 1:
-            raise Unsupported("it has no outputs")
 
     def packed(self, output: str, behind: bool = False) -> tuple[Any, int]:
         """The network under ``output``, which is still to be given memory, and the rows of a chunk."""

@@ -109,7 +109,7 @@ class _Operations(TorchFunctionMode):
         answer = func(*args, **(kwargs or {}))
         if func in _PRODUCTS:
             weight = args[1] if len(args) > 1 else (kwargs or {})["weight"]
-            self.total += 2.0 * weight.numel() * answer.numel() / weight.shape[0]
+            self.total += 2.0 * weight.numel() * answer.numel() / max(1, weight.shape[0])
         return answer
 
 
