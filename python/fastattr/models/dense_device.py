@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..problem import Problem
+from .arguments import as_tensor
 from .dense import HEADS, DenseSession, Layer, Network
 from .dense_prefix import pays
 
@@ -109,14 +110,15 @@ class DeviceBehind:
         self._weight: Any = first.weight
         self._rows = problem.examples
         bias = 0 if first.bias is None else first.bias
-        ends = [torch.as_tensor(end).reshape(len(end), -1) for end in (problem.inputs[0], problem.bases[0])]
+        ends = [as_tensor(end, network.device).reshape(len(end), -1) for end in (problem.inputs[0], problem.bases[0])]
         images = self._weight.new_zeros(sum(map(len, ends)), len(self._weight)) + bias
         _core.gemm(torch.cat(ends), self._weight, images, transpose_b=True, accumulate=True)
         self.input, self.base = images[: self._rows], images[self._rows :]
 
     def allocate(self, levels: int, results: Any) -> Any:
         """(L, B, H) accumulators; ``results`` (P, B, ...) takes their images."""
-        self._results = torch.as_tensor(results).reshape(-1, self._rows, self._weight.shape[1])
+        planes = results if isinstance(results, torch.Tensor) else torch.from_numpy(results)
+        self._results = planes.reshape(-1, self._rows, self._weight.shape[1])
         self._sum = self.input.new_zeros((levels, *self.input.shape))
         return self._sum
 
