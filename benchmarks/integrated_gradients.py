@@ -67,7 +67,7 @@ def saved_bytes_per_row(model: nn.Module, row: Tensor) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in parameters:
             sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own node held would stay
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = model(row.clone().requires_grad_())  # alive until the sum, so that no address is used twice

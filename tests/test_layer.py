@@ -15,6 +15,7 @@ from models_zoo import B, C, D, Shared, Tokens, data, mlp  # noqa: E402
 from test_state import fingerprint  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import fastattr as fa  # noqa: E402
 
@@ -198,6 +199,58 @@ def test_one_of_several_calls() -> None:
         fa.Saliency(net, layer=net.layer, layer_call=3)(x, 1)
 
 
+def test_one_of_several_names() -> None:
+    """Calls are counted of the module, whichever of its names is given."""
+    act = nn.Tanh()
+    net, x = seeded(lambda: nn.Sequential(nn.Linear(D, 6), act, nn.Linear(6, 6), act, nn.Linear(6, C))), data(B, D)
+    with torch.no_grad():
+        steps = [net[:2](x), net[:4](x)]
+    for call, z in enumerate(steps):
+        want = fa.Saliency(net[2 * call + 2 :].eval())(z, 1).values
+        for layer in ("1", "3", act):
+            assert_close(fa.Saliency(net, layer=layer, layer_call=call)(x, 1).values, want)
+
+
+class Encoder(nn.Module):
+    """Torch's own, which takes a way of its own where no gradient is wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(WORDS, 8)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+        self.head = nn.Linear(8, C)
+
+    def forward(self, ids: Tensor, x: Tensor | None = None) -> Tensor:
+        x = self.embeddings(ids) if x is None else x
+        return self.head(self.encoder(x, src_key_padding_mask=ids == 0).mean(1))
+
+
+@pytest.mark.parametrize("layer", ["embeddings", "encoder.layers.0", "encoder.layers.1.linear1", "encoder"])
+def test_inside_an_encoder_of_padded_sequences(layer: str) -> None:
+    net, ids, seen = seeded(Encoder), torch.where(MASK == 0, 0, IDS), []
+    ids[:, -1] = 0
+    before = fingerprint(net), torch.backends.mha.get_fastpath_enabled()
+    got = fa.Saliency(net, layer=layer)(ids, 1)
+    assert (fingerprint(net), torch.backends.mha.get_fastpath_enabled()) == before
+    handle = net.get_submodule(layer).register_forward_hook(lambda module, args, output: seen.append(output))
+    net(ids)[:, 1].sum().backward(inputs=list(net.parameters()))
+    (want,) = torch.autograd.grad(net(ids)[:, 1].sum(), seen[-1:])
+    handle.remove()
+    net.zero_grad(set_to_none=True)
+    assert_close(got.values, want)
+
+
+def test_outputs_of_an_encoder_are_those_that_have_gradients() -> None:
+    """Also of predicted classes: without gradients torch would put zeros at padded positions."""
+    net, ids = seeded(Encoder), torch.where(MASK == 0, 0, IDS)
+    ids[:, -1] = 0
+    x = net.embeddings(ids).detach()
+    att = fa.IntegratedGradients(lambda x, ids: net(ids, x), steps=15)(x, args=(ids,))
+    scores = net(ids).detach()
+    assert_close(att.target, scores.argmax(1))
+    assert_close(att.output, scores.amax(1).double())
+
+
 def test_keyword_models_and_outputs_with_logits() -> None:
     net = seeded(Tokens)
     x, mask = data(B, LENGTH, D), torch.ones(B, LENGTH)
@@ -289,12 +342,38 @@ def test_refused_layers(options: dict[str, Any], error: Any, message: str) -> No
         fa.IntegratedGradients(TEXT, steps=9, **options)(IDS, 1)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # scripting is
+def test_refused_models() -> None:
+    net = nn.Sequential(torch.jit.script(nn.Sequential(nn.Linear(D, 6), nn.Tanh())), nn.Linear(6, C)).eval()
+    for layer in ("0", "0.0", net[0]):
+        with pytest.raises(TypeError, match="layer: expected a module that runs in Python, got a scripted one"):
+            fa.Saliency(net, layer=layer)(data(B, D), 1)
+    assert fa.Saliency(net, layer="1", layer_input=True)(data(B, D), 1).values.shape == (B, 6)
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.low, self.mid, self.head = nn.Linear(D, 6), nn.Linear(6, 6), nn.Linear(6, C)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.low(x) if len(x) else x
+            return self.head(checkpoint(lambda y: self.mid(y.tanh()).tanh(), y, use_reentrant=False))
+
+    again, x = seeded(Twice), data(B, D)
+    with pytest.raises(ValueError, match=r"layer: expected a module outside torch\.utils\.checkpoint, got mid"):
+        fa.Saliency(again, layer="mid")(x, 1)
+    want = fa.Saliency(lambda z: again.head(again.mid(z.tanh()).tanh()))(again.low(x).detach(), 1).values
+    assert_close(fa.Saliency(again, layer="low")(x, 1).values, want)
+
+
 def test_refused_inputs() -> None:
     method = fa.IntegratedGradients(TEXT, layer="embeddings")
     with pytest.raises(ValueError, match="baseline: expected a tuple like the inputs, with the ids to start from"):
         method((IDS, MASK), 1)
     with pytest.raises(TypeError, match="baseline: expected int64 like the input, got float32"):
         method(IDS, 1, baseline=torch.zeros(LENGTH))
+    with pytest.raises(TypeError, match="baseline: expected int64 like the input, got 0.5"):
+        method(IDS, 1, baseline=0.5)
     with pytest.raises(TypeError, match="baseline: expected None, a number or a tuple of 2"):
         method((IDS, MASK), 1, baseline=torch.zeros(LENGTH))
     model = fa.FunctionModel(lambda points, index, scalars: (points[0].sum(1)[None], (0 * points[0][None],)))

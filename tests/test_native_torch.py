@@ -152,6 +152,7 @@ LEFT: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "shared": lambda m, x: m.c(m.b(m.a(m.a(x).repeat(1, 2)[:, :12]).tanh())),
     "unknown function": lambda m, x: m.c(m.b(torch.sin(m.a(x)))),
     "hardtanh": lambda m, x: m.c(m.b(functional.hardtanh(m.a(x)))),
+    "an option that is computed": lambda m, x: m.c(m.b(functional.elu(m.a(x), m.b.bias.detach()[0]))),
 }
 
 
@@ -196,6 +197,9 @@ STRANGE: dict[str, Callable[[], nn.Module]] = {
     "mixed": lambda: changed(mlp(12, 8, 4), lambda n: n[2].double()),
     "batch statistics": lambda: nn.Sequential(nn.Linear(12, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval(),
     "one layer twice": lambda: nn.Sequential(*[nn.Linear(12, 12)] * 2).eval(),
+    "negative view": lambda: changed(
+        mlp(12, 8, 4), lambda n: setattr(n[0], "weight", nn.Parameter(torch._neg_view(normal(8, 12))))
+    ),
     "shared weights": lambda: changed(
         nn.Sequential(nn.Linear(12, 12), nn.Linear(12, 12)).eval(), lambda n: setattr(n[1], "weight", n[0].weight)
     ),
@@ -277,6 +281,22 @@ def test_an_option_and_running_statistics_are_seen() -> None:
         found, wanted = both(fa.Saliency, net, x, 1)
         torch.testing.assert_close(found.values, wanted.values, rtol=0, atol=1e-5)
         assert not torch.equal(found.values, before)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (nn.Linear(8, 16), nn.BatchNorm1d(5), nn.ReLU(), nn.Flatten(), nn.Linear(80, 2)),
+        (nn.BatchNorm1d(5), nn.Flatten(), nn.Linear(40, 2)),
+        (nn.BatchNorm1d(5), nn.BatchNorm1d(5), nn.Flatten(), nn.Linear(40, 2)),
+    ],
+)
+def test_a_norm_of_channels(parts: tuple[nn.Module, ...]) -> None:
+    """Inputs of three axes: the same modules, and no chain of dense layers."""
+    net, x = nn.Sequential(*parts).eval(), normal(3, 5, 8)
+    found, wanted = (fa.Saliency(net, engine=engine)(x, 1) for engine in ("auto", "callback"))
+    assert found.engine.startswith("callback")
+    torch.testing.assert_close(found.values, wanted.values)
 
 
 def test_a_hook_that_comes_and_goes() -> None:

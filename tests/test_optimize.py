@@ -275,6 +275,22 @@ def test_filters_one_by_one() -> None:
         assert not winograd.takes(other)
 
 
+def test_autocast_that_comes_and_goes() -> None:
+    """What it computes is no affine map of what is summed; afterwards the prefix is there again."""
+    net, x = (
+        seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 5, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(1024, C))),
+        X,
+    )
+    method = fa.IntegratedGradients(net, steps=200, optimize=True)
+    first = method(x, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        between = method(x, 1)
+    last = method(x, 1)
+    assert "affine prefix" in first.engine and "affine prefix" not in between.engine
+    assert last.engine == first.engine and torch.equal(last.values, first.values)
+    assert_close(between.values, first.values, rtol=0, atol=0.05 * float(first.values.abs().max()))
+
+
 def test_refused() -> None:
     net = seeded(Residual)
     with pytest.raises(TypeError, match="optimize: expected with a torch module, got function"):

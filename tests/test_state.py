@@ -376,3 +376,15 @@ def test_no_cache_keeps_a_model_alive(kind: str, ending: str) -> None:
     del net, model
     gc.collect()
     assert [probe() for probe in probes] == [None] * len(probes)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU, nn.Sigmoid])
+def test_nothing_below_an_output_that_autograd_saves_is_kept_alive(activation: Any) -> None:
+    """The first call looks at what is saved; a graph that held itself would hold the weights."""
+    net, weights = nn.Sequential(nn.Linear(D, 6), activation(), nn.Linear(6, C)).eval(), data(6, D).numpy()
+    net[0].weight.data = torch.from_numpy(weights)
+    kept = weakref.ref(weights)
+    fa.Saliency(net, engine="callback")(X, 1)
+    del net, weights
+    gc.collect()
+    assert kept() is None

@@ -302,6 +302,20 @@ def test_layers_that_may_do_anything(change: str) -> None:
             assert_close(got.values, fa.IntegratedGradients(net, steps=20)(x, 1).values)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_layers_of_no_features_and_of_no_outputs() -> None:
+    for sizes in ((5, 0, C), (0, 5, C), (5, 4, 0)):
+        net, x = mlp(*sizes), data(4, sizes[0])
+        if sizes[-1] == 0:
+            for engine in ("auto", "callback"):
+                with pytest.raises(ValueError, match="target: expected 0 <= target < 0, got 1"):
+                    fa.IntegratedGradients(net, engine=engine)(x, 1)
+            continue
+        got, want = (fa.IntegratedGradients(net, steps=9, engine=e)(x, 1) for e in ("native", "callback"))
+        assert_close(got.values, want.values)
+        assert_close(got.output, want.output)
+
+
 def test_other_reasons() -> None:
     net = seeded(wide)
     off(lambda x: net(x))

@@ -320,3 +320,17 @@ def test_scripted_modules() -> None:
         scripted = [torch.jit.trace(net, X), torch.jit.script(net)]
     for model in scripted:
         assert_close(fa.Saliency(model)(X, 1).values, autograd(lambda x: net(x)[:, 1], X))
+
+
+def test_a_default_device_of_the_users() -> None:
+    """Where factories put tensors is no matter of where the model and the inputs are."""
+    nets = [mlp(D, 6, C) for _ in range(3)]
+    with torch.device("meta"):
+        found = [
+            fa.Saliency(nets[0])(X, 1),
+            fa.Saliency(nets[1])(X),
+            fa.AGI(nets[2], classes="all", max_steps=4)(X, 1),
+        ]
+    want = [fa.Saliency(NET)(X, 1), fa.Saliency(NET)(X), fa.AGI(NET, classes="all", max_steps=4)(X, 1)]
+    for got, other in zip(found, want, strict=True):
+        assert_close(got.values, other.values)

@@ -283,6 +283,8 @@ def _baseline(value: Any, x: Any, form: type, key: Any, kit: Kit, name: str) -> 
     label = _label(form, key).replace("inputs", name)
     if not is_array(value):
         if np.isscalar(value) and not isinstance(value, (str, bytes)):
+            if dtype not in FLOATS and np.asarray(value) % 1 != 0:
+                raise TypeError(f"{label}: expected {dtype} like the input, got {value!r}")
             return kit.full(shared, value, dtype)
         raise TypeError(f"{label}: expected None, a number or an array, got {type(value).__name__}")
     value = _like_kit(readable(value, label), kit, label)

@@ -154,11 +154,11 @@ def same_classifier(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 def train_judge(network: nn.Module, x: Tensor, y: Tensor, seed: int, epochs: int) -> nn.Module:
     """Adam on shuffled batches of 64 of scaled inputs; ``network`` in eval mode, frozen."""
-    order = torch.Generator().manual_seed(seed)
+    order = torch.Generator("cpu").manual_seed(seed)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     with torch.enable_grad():
         for _ in range(epochs):
-            for rows in torch.randperm(len(x), generator=order).split(64):
+            for rows in torch.randperm(len(x), generator=order, device="cpu").split(64):
                 rows = rows.to(x.device)
                 optimizer.zero_grad(set_to_none=True)
                 torch.nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()

@@ -22,7 +22,7 @@ def rows_of(value: Any, name: str, input_shape: tuple[int, ...]) -> Tensor:
         found = value.detach()
     else:
         try:
-            found = torch.as_tensor(np.array(value))
+            found = torch.from_numpy(np.array(value))
         except (TypeError, ValueError) as error:
             raise TypeError(f"{name}: expected an array (N, ...), got {type(value).__name__}") from error
     if not found.is_floating_point():

@@ -68,7 +68,7 @@ class Trainer:
         rate = options.learning_rate
         self._generator_optimizer = torch.optim.Adam(self.generator.parameters(), rate, BETAS)
         self._critic_optimizer = torch.optim.Adam(self.critic.parameters(), rate, BETAS)
-        self._draws = torch.Generator().manual_seed(options.seed + 1)
+        self._draws = torch.Generator("cpu").manual_seed(options.seed + 1)
         self.step = 0
 
     def advance(self) -> dict[str, Tensor]:
@@ -114,13 +114,13 @@ class Trainer:
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, labels, and target labels uniform over all classes; drawn on the CPU, the same on every device."""
         size = self.options.batch
-        rows = torch.randint(len(self.x), (size,), generator=self._draws).to(self.x.device)
-        target = torch.randint(self.options.classes, (size,), generator=self._draws).to(self.x.device)
+        rows = torch.randint(len(self.x), (size,), generator=self._draws, device="cpu").to(self.x.device)
+        target = torch.randint(self.options.classes, (size,), generator=self._draws, device="cpu").to(self.x.device)
         return self.x[rows], self.y[rows], target
 
     def _improve_critic(self) -> Tensor:
         x, y, target = self._batch()
-        position = torch.rand(len(x), generator=self._draws).to(x.device)
+        position = torch.rand(len(x), generator=self._draws, device="cpu").to(x.device)
         with torch.no_grad(), self._precision():
             sample = self.generator(x, target).float()
         loss = critic_loss(self.critic, x, sample, position)  # second derivatives: never in half precision

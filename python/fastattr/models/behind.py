@@ -120,6 +120,8 @@ def look_behind(
     alone = len(problem.members) == 1 and not problem.args and not problem.kwargs
     if not alone or problem.form is dict or dtype_name(problem.inputs[0]) not in ("float32", "float64"):
         return None
+    if torch.is_autocast_enabled(device.type):  # computes in another
+        return None
     x, base = (as_tensor(ends[:1], device) for ends in (problem.inputs[0], problem.bases[0]))
     prefix = find_prefix(module, x)
     for _ in range(3):
@@ -133,8 +135,8 @@ def look_behind(
         except Exception:
             if not (prefix.traced or prefix.last):
                 raise
-        if prefix.last and not prefix.checked:  # a view of what it takes for contiguous, say
-            prefix.last = False
+        if prefix.last:  # a view of what it takes for contiguous, say
+            prefix.last = prefix.checked = False
             continue
         forget_prefix(module, x)  # its forward may take another way now
         prefix = find_prefix(module, x)
@@ -150,15 +152,13 @@ def _heavy_weights(module: nn.Module) -> int:
 def agrees(prefix: Prefix, function: Any, behind: Behind, x: Tensor, base: Tensor) -> bool:
     """Whether the prefix is what it should be at the first input ``x`` (1, ...) and its ``base`` (1, ...).
 
-    rest(P(x)) = f(x): at every call for a traced module of the user's, whose forward may have changed its mind, else at
-    the first.
+    rest(P(x)) = f(x): at every call of the user's where the forward was traced, and may have changed its mind, or where
+    what comes behind, and may be another, takes channels last; else at the first.
     The first time also P(x) is affine between base and input, and a row of it does not see its neighbours.
     """
-    if prefix.checked and (not prefix.traced or function in own):
+    if prefix.checked and (not (prefix.traced or prefix.last) or function in own):
         return True
     z = behind.input
-    if z.dtype != x.dtype:  # autocast computes in another
-        return False
     counts = (1,) if not prefix.traced else (2,) if prefix.checked else (1, 3)  # of any number of rows
     wanted = function(torch.cat([x] * counts[-1]))
     for rows in counts:

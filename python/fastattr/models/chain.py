@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .. import _core
 from .dense import Layer, Network, Unsupported
+from .part import settings_of
 
 OPTIONS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: (),
@@ -39,6 +40,7 @@ OPTIONS: dict[type[nn.Module], tuple[str, ...]] = {
 }
 """Modules that a chain is made of, and those of their attributes that matter."""
 MOST_PARTS = 256
+_TENSORS = frozenset(("weight", "bias", "running_mean", "running_var"))
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -104,6 +106,8 @@ def check_part(part: nn.Module) -> None:
         raise Unsupported(f"{type(part).__name__} has hooks")
     if "forward" in state or "__call__" in state:
         raise Unsupported(f"{type(part).__name__} has a forward of its own")
+    if type(part) in OPTIONS and not _TENSORS.isdisjoint(state):
+        raise Unsupported(f"{type(part).__name__} has a tensor that is neither parameter nor buffer")
 
 
 def steps_of(module: nn.Module) -> list[Step]:
@@ -161,6 +165,7 @@ def layers_of(steps: list[Step]) -> tuple[list[Layer], str, bool]:
             pending = None
         elif step.kind == "norm":
             scale, shift = _affine(step)
+            _check_features(layers, pending, len(scale))
             if layers and layers[-1].weight is not None and layers[-1].activation == "identity" and pending is None:
                 layers[-1] = _scaled(layers[-1], scale, shift)
             elif pending is None:
@@ -180,6 +185,14 @@ def layers_of(steps: list[Step]) -> tuple[list[Layer], str, bool]:
     return layers, head, flattens
 
 
+def _check_features(layers: list[Layer], norm: tuple[Any, Any] | None, count: int) -> None:
+    """Raise unless a norm of ``count`` numbers has one for each feature: with inputs of three axes it has channels."""
+    weights = [layer.weight for layer in layers if layer.weight is not None]
+    before = len(norm[0]) if norm is not None else len(weights[-1]) if weights else count
+    if before != count:
+        raise Unsupported(f"BatchNorm1d of {count} channels of {before} features")
+
+
 def _option(step: Step, i: int) -> float:
     return step.options[i] if len(step.options) > i else 0.0
 
@@ -189,6 +202,8 @@ def _linear(step: Step, norm: tuple[Any, Any] | None) -> Layer:
     assert weight is not None
     if norm is None:
         return Layer(weight, bias)
+    if len(norm[0]) != weight.shape[1]:
+        raise Unsupported(f"BatchNorm1d of {len(norm[0])} channels of {weight.shape[1]} features")
     constant = weight.double() @ norm[1] + (0 if bias is None else bias.double())
     return Layer((weight.double() * norm[0]).to(weight.dtype), constant.to(weight.dtype))
 
@@ -229,8 +244,8 @@ def read(steps: list[Step]) -> Network:
             or t.layout != torch.strided
         ):
             raise Unsupported(f"a weight is a {type(t).__name__} on {t.device}")
-        if not t.is_contiguous() or t.is_inference():
-            raise Unsupported("a weight is not contiguous, or was made in inference mode")
+        if not t.is_contiguous() or t.is_inference() or t.is_neg():
+            raise Unsupported("a weight is not contiguous, a negative view, or was made in inference mode")
     layers, head, flattens = layers_of(steps)
     if by_layers(device):
         from .dense_device import DeviceNetwork
@@ -263,7 +278,8 @@ class Watch:
         for part in dict.fromkeys(parts_of(module)):
             self._owned += [*part._parameters.values(), *part._buffers.values()]
             options = [(name, getattr(part, name)) for name in OPTIONS.get(type(part), ())]
-            self._parts.append((weakref.ref(part), type(part), _identities(part.__dict__), options))
+            written = None if type(part) in OPTIONS else settings_of(part)
+            self._parts.append((weakref.ref(part), type(part), _identities(part.__dict__), options, written))
         tensors = [t for step in steps for t in step.tensors if t is not None]
         self._tensors = [(t, t.data_ptr(), t.shape) for t in tensors]
         live = network.layers[0].weight if network.wide else None  # no copy of it is used unlooked at
@@ -274,7 +290,7 @@ class Watch:
 
     def structure_holds(self) -> bool:
         """The same modules with the same options and tensors, in evaluation mode, without hooks."""
-        for ref, kind, identities, options in self._parts:
+        for ref, kind, identities, options, written in self._parts:
             part: Any = ref()
             if part is None or part.__class__ is not kind:
                 return False
@@ -292,6 +308,8 @@ class Watch:
             for name, value in options:
                 if state[name] != value:
                     return False
+            if written is not None and settings_of(part) != written:
+                return False
         return True
 
     def weights_hold(self) -> bool:

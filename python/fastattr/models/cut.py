@@ -73,7 +73,10 @@ def cut_traced(
         if given is None:
             return None
         key = (site.name, site.at_input, site.call, *((name, _kind(x)) for name, x in given.items()))
-        cut = _memory.get(module, key, lambda: _find(module, site, given))
+        cut: _Cut | None = _memory.get(module, key, lambda: _find(module, site, given))
+        if cut is not None and not cut.holds(module):
+            _memory.forget(module, key)
+            cut = _memory.get(module, key, lambda: _find(module, site, given))
         if cut is None:
             return None
         try:
@@ -102,7 +105,7 @@ def _try(cut: _Cut, module: nn.Module, given: dict[str, Any], value: Tensor, row
     """The tensors that ``cut.above`` takes beside ``value``; None if the cut is not the module."""
     many = len(value)
     tensors = [given[name] for name in cut.inputs]
-    if not cut.holds(module) or any(x.dim() == 0 or len(x) != many for x in tensors):
+    if any(x.dim() == 0 or len(x) != many for x in tensors):
         return None
     few = torch.zeros(3 if many != 3 else 2, dtype=torch.int64, device=value.device)
 

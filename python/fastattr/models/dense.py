@@ -77,6 +77,8 @@ class Network:
         self.dtype = np.dtype(self.dtype_name)
         self.features = int(weights[0].shape[1])
         self.classes = int(weights[-1].shape[0])
+        if self.classes < 1:
+            raise Unsupported("it has no outputs")
         first, rest = self.layers[0], self.layers[1:]
         self.has_rest = first.weight is not None and any(layer.weight is not None for layer in rest)
         """The first layer is linear, and others come behind it."""

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..problem import Problem
-from .dense import HEADS, DenseSession, Layer, Network, Unsupported
+from .arguments import as_tensor
+from .dense import HEADS, DenseSession, Layer, Network
 from .dense_prefix import pays
 
 CHUNK_BYTES = 256 * 2**20
@@ -32,8 +33,6 @@ class DeviceNetwork(Network):
         super().__init__(layers, head, flattens)
         self.device = next(layer.weight.device for layer in layers if layer.weight is not None)
         self.sweeps = self.wide = False
-        if self.classes < 1:
-            raise Unsupported("it has no outputs")
 
     def packed(self, output: str, behind: bool = False) -> tuple[Any, int]:
         """The network under ``output``, which is still to be given memory, and the rows of a chunk."""
@@ -111,14 +110,15 @@ class DeviceBehind:
         self._weight: Any = first.weight
         self._rows = problem.examples
         bias = 0 if first.bias is None else first.bias
-        ends = [torch.as_tensor(end).reshape(len(end), -1) for end in (problem.inputs[0], problem.bases[0])]
+        ends = [as_tensor(end, network.device).reshape(len(end), -1) for end in (problem.inputs[0], problem.bases[0])]
         images = self._weight.new_zeros(sum(map(len, ends)), len(self._weight)) + bias
         _core.gemm(torch.cat(ends), self._weight, images, transpose_b=True, accumulate=True)
         self.input, self.base = images[: self._rows], images[self._rows :]
 
     def allocate(self, levels: int, results: Any) -> Any:
         """(L, B, H) accumulators; ``results`` (P, B, ...) takes their images."""
-        self._results = torch.as_tensor(results).reshape(-1, self._rows, self._weight.shape[1])
+        planes = results if isinstance(results, torch.Tensor) else torch.from_numpy(results)
+        self._results = planes.reshape(-1, self._rows, self._weight.shape[1])
         self._sum = self.input.new_zeros((levels, *self.input.shape))
         return self._sum
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
-from .part import has_hooks
+from .part import has_hooks, settings
 from .winograd import Winograd
 
 _tracing = threading.Lock()  # fx patches nn.Module for all threads, and unpatches it in reverse
@@ -33,10 +33,13 @@ class Traced:
     graph : torch.fx.Graph
     inputs : dict of str to Node
         Placeholders of the tensors by the names of forward's parameters.
+    settings : list
+        What the forward may have read in its modules' attributes.
     """
 
-    def __init__(self, graph: fx.Graph, twin: nn.Module, tensors: Iterable[str]) -> None:
+    def __init__(self, graph: fx.Graph, twin: nn.Module, tensors: Iterable[str], settings: list[Any]) -> None:
         self.graph = graph
+        self.settings = settings
         self.nodes = list(graph.nodes)
         found = {str(node.target): node for node in self.nodes if node.op == "placeholder"}
         self.inputs = {name: found[name] for name in tensors}
@@ -82,14 +85,15 @@ class Piece:
                 root[copy.target] = traced.resolve(module, node)
                 self._parts.append((node, root[copy.target]))
         graph.output(map_arg(end, copies.__getitem__))
-        self.run: Callable[..., Any] = fx.GraphModule(root, graph)
+        self.run: Callable[..., Any] = fx.GraphModule(root, graph).forward  # calling the module prints every error
 
     def holds(self, module: nn.Module) -> bool:
-        """Whether the modules and tensors that it uses are still those of ``module``."""
+        """Whether the modules and tensors that it uses are still those of ``module``, and its options the same."""
         try:
-            return all(self._traced.resolve(module, node) is part for node, part in self._parts)
+            same = all(self._traced.resolve(module, node) is part for node, part in self._parts)
         except AttributeError:
             return False
+        return same and settings(module) == self._traced.settings
 
 
 def ancestors(end: Any, stop: set[fx.Node]) -> set[fx.Node]:
@@ -145,12 +149,13 @@ def trace(
     tensors = [name for name, value in given.items() if isinstance(value, Tensor)]
     fixed = {name: value for name, value in given.items() if name not in tensors}
     twins: dict[nn.Module, nn.Module] = {}
+    before = settings(module)
     twin = _twin(module, twins)
     tracer = _Tracer(None if leaf is None else twins.get(leaf))
     try:
         with _tracing:
             graph = tracer.trace(twin, fixed or None)
-        traced = Traced(graph, twin, tensors)
+        traced = Traced(graph, twin, tensors, before)
     except Exception:  # the forward decides by values, or does what proxies cannot: it has no graph
         return None
     return None if any(map(_only_acts, traced.nodes)) else traced
@@ -180,10 +185,11 @@ def plain_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def _twin(module: nn.Module, twins: dict[nn.Module, nn.Module]) -> nn.Module:
-    """The same tensors in other modules: what is set on those is not set on the user's."""
+    """The same tensors in other modules: what is set on those, or put into their lists, is not the user's."""
     if module not in twins:
         twins[module] = twin = module.__new__(type(module))
-        twin.__dict__.update(module.__dict__)
+        for name, value in module.__dict__.items():
+            twin.__dict__[name] = value.copy() if type(value) in (list, dict, set) else value
         for name in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
             twin.__dict__[name] = module.__dict__[name].copy()
         children = module._modules.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +35,13 @@ class Site:
 def find(module: nn.Module, layer: Any, at_input: bool, call: int | None) -> Site:
     """The place that ``layer``, a submodule of ``module`` or its dotted name, stands for."""
     if isinstance(layer, str):
-        try:
-            return Site(module.get_submodule(layer), layer, at_input, call)
-        except AttributeError as error:
-            known = ", ".join(name for name, _ in module.named_modules() if name)
-            raise ValueError(f"layer: expected a module of the model ({known:.300}), got {layer!r}") from error
+        named = dict(module.named_modules(remove_duplicate=False))
+        if layer not in named:
+            known = ", ".join(name for name in named if name)
+            raise ValueError(f"layer: expected a module of the model ({known:.300}), got {layer!r}")
+        layer = named[layer]
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise TypeError("layer: expected a module that runs in Python, got a scripted one, which takes no hooks")
     if not isinstance(layer, nn.Module):
         raise TypeError(f"layer: expected a torch module of the model or its dotted name, got {type(layer).__name__}")
     for name, part in module.named_modules():
@@ -100,6 +103,11 @@ class Tap:
             )
         if self.replacement is None:
             self.seen = value.detach().clone()  # the next module may work in place
+        elif torch.is_grad_enabled() and _in_checkpoint():
+            raise ValueError(
+                f"layer: expected a module outside torch.utils.checkpoint, got {self.site.name}, which is computed "
+                "once more, without the activations put there; switch checkpointing off, or name a module before it"
+            )
         return self.replacement
 
     def _before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -110,9 +118,17 @@ class Tap:
         return ((found, *args[1:]), kwargs) if key is None else (args, kwargs | {key: found})
 
     def _after(self, _: nn.Module, __: Any, output: Any) -> Any:
-        single = isinstance(output, (tuple, list)) and len(output) == 1
+        single = type(output) in (tuple, list) and len(output) == 1
         found = self._visit(output[0] if single else output)
         return type(output)((found,)) if single and found is not None else found
+
+
+def _in_checkpoint() -> bool:
+    """Whether what is saved for gradients now is a note to compute it again."""
+    hooks = None
+    with suppress(AttributeError, TypeError):  # of torch's own, and not in every version
+        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return hooks is not None and getattr(hooks[0], "__module__", "") == "torch.utils.checkpoint"
 
 
 def call_model(function: Callable[..., Any], inputs: Any, args: Any, kwargs: Any) -> Any:

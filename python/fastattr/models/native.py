@@ -80,7 +80,8 @@ def _tensor(x: Any) -> torch.Tensor:
 def _rows(problem: Problem) -> torch.Tensor:
     """A few points to compare at: inputs, and others beside them."""
     x = _tensor(problem.inputs[0][:2]).detach().clone()
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype).to(x.device)
+    draws = torch.Generator("cpu").manual_seed(0)
+    noise = torch.randn(x.shape, generator=draws, dtype=x.dtype, device="cpu").to(x.device)
     return torch.cat([x, torch.where(x.isfinite(), x, 0) + noise])
 
 

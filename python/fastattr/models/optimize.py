@@ -1,7 +1,7 @@
 """A faster copy of a convolutional network: batch norms folded, channels last, small filters by Winograd's way.
 
 The user's module stays as it is. The copy is kept for as long as the module lives and its parameters stay the same, and
-is compared with it at every call: writes that raise no version number (``.data``, NumPy) are found that way too.
+is compared with it at every call. On the CPU a checksum finds writes that raise no version number (``.data``, NumPy).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from .. import _core
 from .close import close
 from .graph import Memory, trace
-from .part import has_hooks, runs_in_order
+from .part import has_hooks, runs_in_order, settings
 from .structure import own
 from .winograd import Winograd, takes
 
@@ -77,12 +78,25 @@ def optimized(
 
 
 def _versions(module: nn.Module) -> tuple[Any, ...]:
-    """What changes when parameters, buffers or submodules do."""
+    """What changes when parameters, buffers, submodules or their options do; on the CPU contents are looked at."""
     tensors = (*module.parameters(), *module.buffers())
     return (
         *((id(t), t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors),
-        *map(id, module.modules()),
+        *((id(part), type(part)) for part in module.modules()),
+        settings(module),
+        _core.checksum(tuple(map(_bytes, filter(_is_plain, tensors)))),
     )
+
+
+def _is_plain(t: Tensor) -> bool:
+    known = type(t) in (Tensor, nn.Parameter) and t.device.type == "cpu" and t.layout == torch.strided
+    return known and not (t.is_quantized or t.is_neg() or t.is_conj())
+
+
+def _bytes(t: Tensor) -> Any:
+    """(N,) the memory of ``t``, whatever the order of its axes."""
+    order = sorted(range(t.dim()), key=t.stride, reverse=True)
+    return t.detach().permute(order).contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 def _make(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import is_dataclass
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks_of_all
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), Enum, np.generic)
+_LONGEST = 64
+"""Entries of a container that are looked at; longer ones hold data (a vocabulary, say) rather than options."""
+_DEEPEST = 3
+_OF_TORCH = frozenset(nn.Module().__dict__) - {"training"}
 
 
 class Part:
@@ -63,3 +72,30 @@ def in_order(modules: list[nn.Module]) -> Callable[[Tensor], Any]:
         return x
 
     return run
+
+
+def settings_of(part: nn.Module) -> tuple[Any, ...]:
+    """Options among the attributes of one module: plain values and functions, also in containers.
+
+    A forward may read them, and its graph has them frozen. Tensors and other objects are not looked at.
+    """
+    return tuple((name, _setting(value, _DEEPEST)) for name, value in part.__dict__.items() if name not in _OF_TORCH)
+
+
+def settings(module: nn.Module) -> list[tuple[Any, ...]]:
+    """`settings_of` all submodules."""
+    return [settings_of(part) for part in module.modules()]
+
+
+def _setting(value: Any, depth: int) -> Any:
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, (FunctionType, BuiltinFunctionType)):
+        return id(value)  # itself would keep alive what it refers to, the module perhaps
+    if isinstance(value, SimpleNamespace) or (is_dataclass(value) and hasattr(value, "__dict__")):
+        value = value.__dict__
+    if depth > 0 and isinstance(value, dict) and len(value) <= _LONGEST:
+        return [(key if isinstance(key, _PLAIN) else id(key), _setting(value[key], depth - 1)) for key in value]
+    if depth > 0 and isinstance(value, (list, tuple, set, frozenset)) and len(value) <= _LONGEST:
+        return [_setting(member, depth - 1) for member in value]
+    return type(value).__name__

@@ -91,10 +91,10 @@ def measure(
         try:
             storage = tensor.untyped_storage()
         except (RuntimeError, NotImplementedError):  # sparse and other tensors without one storage
-            return tensor
+            return tensor.detach()
         if storage.data_ptr() not in constant:
             saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own node holds would never be freed, nor the graph below it
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         scores, _ = forward()

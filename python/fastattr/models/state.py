@@ -26,6 +26,36 @@ def module_of(model: Any) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
+class _OneWay:
+    """Transformer encoders compute without gradients what they do with them, as long as any call runs.
+
+    Torch's fast path skips their submodules, hands nested tensors on, and returns zeros at padded positions.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._before = True
+
+    def enter(self) -> None:
+        """One call more."""
+        with self._lock:
+            if self._calls == 0:
+                self._before = torch.backends.mha.get_fastpath_enabled()
+                torch.backends.mha.set_fastpath_enabled(False)
+            self._calls += 1
+
+    def leave(self) -> None:
+        """One call less; torch's flag is put back after the last."""
+        with self._lock:
+            self._calls -= 1
+            if self._calls == 0:
+                torch.backends.mha.set_fastpath_enabled(self._before)
+
+
+_one_way = _OneWay()
+
+
 class ModuleState:
     """Context in which a module can be evaluated without leaving a trace.
 
@@ -56,6 +86,7 @@ class ModuleState:
     def __enter__(self) -> ModuleState:
         self._lock = _lock_of(self.module)
         self._lock.acquire()
+        _one_way.enter()
         try:
             self._random = _random_state(self.device)
             if self.module is not None:
@@ -118,6 +149,7 @@ class ModuleState:
                     failures.append(error)
             _set_random_state(self._random)
         finally:
+            _one_way.leave()
             self._lock.release()
         return failures
 

@@ -109,7 +109,7 @@ class _Operations(TorchFunctionMode):
         answer = func(*args, **(kwargs or {}))
         if func in _PRODUCTS:
             weight = args[1] if len(args) > 1 else (kwargs or {})["weight"]
-            self.total += 2.0 * weight.numel() * answer.numel() / weight.shape[0]
+            self.total += 2.0 * weight.numel() * answer.numel() / max(1, weight.shape[0])
         return answer
 
 
@@ -245,6 +245,8 @@ def _keeps_affine(traced: Traced, module: nn.Module, node: fx.Node, affine: set[
         return False
     operands = [isinstance(arg, fx.Node) and arg in affine for arg in node.args]
     if any(isinstance(arg, fx.Node) and arg in affine for arg in node.kwargs.values()):
+        return False
+    if node.kwargs.get("rounding_mode") is not None:
         return False
     if node.target in _SUM:
         return True

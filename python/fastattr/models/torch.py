@@ -314,7 +314,7 @@ class TorchSession:
                 count = min(rows, self._problem.examples - first)
                 for points, x in zip(self.points, inputs, strict=True):
                     points[:count].copy_(as_tensor(x[first : first + count], self._device))
-                torch.arange(first, first + count, out=self.index[:count])
+                self.index[:count] = torch.arange(first, first + count, device=self._device)
                 found.append(wanted(self._scores(count)[0]).cpu().numpy())
                 first += count
             except (MemoryError, RuntimeError) as error:

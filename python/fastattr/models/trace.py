@@ -40,7 +40,10 @@ def traced_steps(module: nn.Module) -> list[Step]:
             graph = fx.Tracer().trace(twin)
     except Exception as error:
         raise Unsupported(f"its forward cannot be traced: {type(error).__name__}: {error}") from None
-    return _Reader(twin, graph).steps
+    try:
+        return _Reader(twin, graph).steps
+    except (TypeError, KeyError) as error:  # an option that is computed
+        raise Unsupported(f"an option of its forward is no constant: {error}") from None
 
 
 class _Reader:

@@ -74,7 +74,7 @@ def _run(filter: Any, images: Tensor, channels: int, padding: int) -> Tensor:
     """``images`` (R, C, H, W) of any layout through a filter of so many output channels."""
     rows, _, height, width = images.shape
     shape = (rows, channels, height + 2 * padding - 2, width + 2 * padding - 2)
-    out = torch.empty(shape, dtype=images.dtype, memory_format=torch.channels_last)
+    out = torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
     last, place = (tensor.detach().permute(0, 2, 3, 1) for tensor in (images, out))
     _core.winograd_run(filter, last.contiguous(), place, height, width, padding)
     return out
