@@ -23,7 +23,8 @@ class IntegratedGradients(GradientMethod):
         "auto": nested nodes 15, 31, 63, ... until the example's own error bar is below ``tolerance`` or ``max_steps``
         is reached; every gradient is computed once. An int: that many nodes of ``rule``, for all examples. "exact": the
         integral in closed form, in float64, without a gradient, for raw outputs of native dense networks (see
-        ``engine``) with one hidden layer, or with two of ReLU or LeakyReLU; "auto" does so where it can.
+        ``engine``) with one hidden layer (no softplus of a threshold below 16, which jumps there), or with two of ReLU
+        or LeakyReLU; "auto" does so where it can.
     rule : {None, "nested", "gauss_legendre", "midpoint", "trapezoid", "left", "right"}
         None means nested for "auto" and Gauss-Legendre for a number. "nested" with a number wants 2**k - 1, k >= 3.
     tolerance : float

@@ -33,6 +33,9 @@ DEFAULTS = {"leaky_relu": (0.01, 0.0), "elu": (1.0, 0.0), "softplus": (1.0, 20.0
 HEADS = {"raw": 0, "softmax": 1, "log_softmax": 2}  # fa_head of csrc/layers.h
 
 
+SEAMLESS = 16.0
+"""Threshold of softplus from which on its jump there, log(1 + exp(-threshold)), is none: a closed form has it, and the
+integral of the gradient has not."""
 WIDE = 1 << 20
 """Weights of a first layer from which on they are not copied: its products read them where they are."""
 
@@ -111,6 +114,8 @@ class Network:
     def exact(self) -> Any:
         """The raw network in float64 if its integral along a line has a closed form, else None."""
         if self.head != "raw" or len(self.layers) not in (2, 3):
+            return None
+        if any(layer.activation == "softplus" and layer.b < SEAMLESS for layer in self.layers):
             return None
         if self._exact is not None and self._exact[0] is None:  # whatever the weights are
             return None
