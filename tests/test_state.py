@@ -388,3 +388,12 @@ def test_nothing_below_an_output_that_autograd_saves_is_kept_alive(activation: A
     del net, weights
     gc.collect()
     assert kept() is None
+
+
+def test_a_norm_of_the_batch_is_warned_of() -> None:
+    """In evaluation mode, where it looks harmless."""
+    mixing = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2)).eval()
+    with pytest.warns(UserWarning, match="a batch norm without running statistics") as caught:
+        fa.Saliency(mixing)(torch.rand(5, 3), 1)
+        fa.Saliency(mixing)(torch.rand(5, 3), 1)
+    assert len(caught) == 1

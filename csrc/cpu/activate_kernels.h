@@ -51,6 +51,30 @@ static inline VEC FN(by_lane)(VEC z, VEC *slope, const fa_activate *activate)
     return value;
 }
 
+/* log(1 + u), 0 <= u <= 1, as 2 artanh(u / (2 + u)) by its series, whose argument is 1/3 at most.
+ */
+static inline VEC FN(log_one_plus)(VEC u)
+{
+    const VEC s = u / (u + (T)2), square = s * s;
+    const int terms = sizeof(T) == 8 ? 17 : 8; /* 9^-terms is below a unit in the last place */
+    VEC series = {0};
+    for (int k = terms; k >= 0; k--) {
+        series = FMA(series, square, FN(fill)((T)(2.0 / (2 * k + 1))));
+    }
+    return s * series;
+}
+
+/* log(1 + e^t) / beta with t = beta z, from the smaller of e^t and e^-t: neither overflows. */
+static inline VEC FN(softplus)(VEC z, VEC *slope, const fa_activate *activate)
+{
+    const VEC t = z * (T)activate->a, one = FN(fill)((T)1);
+    const VEC small = FN(exponential)(FN(where)(t > (T)0, -t, t), NULL);
+    const VEC soft = FN(where)(t > (T)0, t, (VEC){0}) + FN(log_one_plus)(small);
+    const MASK straight = (MASK)(t > (T)activate->b);
+    *slope = FN(where)(straight, one, FN(where)(t > (T)0, one, small) / (small + (T)1));
+    return FN(where)(straight, z, soft / (T)activate->a);
+}
+
 /* Phi by erf of Abramowitz & Stegun 7.1.26, whose error is below 1.5e-7: float32 only. */
 static inline VEC FN(gelu)(VEC z, VEC *slope, const fa_activate *activate)
 {
@@ -105,8 +129,8 @@ static inline VEC FN(activation)(VEC z, VEC *slope, const fa_activate *activate,
         value = FN(logistic)(z);
         *slope = value * ((T)1 - value);
         return value;
-    default: /* softplus */
-        return FN(by_lane)(z, slope, activate);
+    default:
+        return FN(softplus)(z, slope, activate);
     }
 }
 

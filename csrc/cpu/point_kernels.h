@@ -1,23 +1,19 @@
 /* The ends of a path over at most FA_BLOCK features, and, where rows share them, as ACC. */
 typedef struct {
+    int known; /* what is below; 0 at the start */
     const T *input, *base;
     const ACC *x, *b; /* as widen() gives them, or NULL */
     ACC wide_x[FA_BLOCK], wide_b[FA_BLOCK];
 } FN(ends);
 
-static inline void FN(forget)(FN(ends) * ends)
-{
-    ends->input = ends->base = NULL;
-    ends->x = ends->b = NULL;
-}
-
 /* n features from these addresses on; `shared`: by rows to come, which find the conversion done. */
 static inline void FN(look)(FN(ends) * ends, const T *input, const T *base, int64_t n, int shared)
 {
-    if (shared && ends->input == input && ends->base == base) return;
-    FN(forget)(ends);
+    if (ends->known && ends->input == input && ends->base == base) return;
+    ends->known = shared;
     ends->input = input;
     ends->base = base;
+    ends->x = ends->b = NULL;
     if (!shared && sizeof(T) < sizeof(ACC)) return;
     ends->x = FN(widen)(ends->wide_x, input, n);
     ends->b = FN(widen)(ends->wide_b, base, n);

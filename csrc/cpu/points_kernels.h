@@ -10,7 +10,7 @@ static void FN(points)(void *context, int64_t begin, int64_t end)
     T *const out = fa_data(args->out);
     const T *const input = fa_data(args->input), *const base = fa_data(args->base);
     FN(ends) ends;
-    FN(forget)(&ends);
+    ends.known = 0;
     for (int64_t item = begin; item < end; item++) {
         const fa_span span = fa_span_at(rows, item / blocks);
         const int64_t at = item - span.first * blocks;

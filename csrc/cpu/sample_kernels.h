@@ -23,6 +23,7 @@ static void FN(sample_run)(const fa_sample_args *args, const fa_drawn_row *row, 
     const fa_key key = fa_stream(args->draws.seed, args->draws.ids[row->example], purpose);
     const int64_t step = noisy ? FA_NOISE_BLOCK : end - begin;
     FN(ends) ends;
+    ends.known = 0;
     for (int64_t d = begin; d < end; d += step) {
         const int64_t n = fa_min(end - d, step);
         const T *start = input + d;

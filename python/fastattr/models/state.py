@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..warning import warn
 
@@ -102,13 +103,14 @@ class ModuleState:
             raise failures[0]
 
     def _take(self, module: nn.Module) -> None:
-        training = inference = False
+        training = inference = mixes = False
         for part in _parts(module):
             training |= part.training
             self._flags.append((part, part.training))
             if part._buffers:
                 self._buffers[part] = kept = _Buffers(part)
                 inference |= kept.inference
+                mixes |= isinstance(part, _BatchNorm) and part.running_mean is None
             for parameter in part._parameters.values():
                 if parameter is None:
                     continue
@@ -122,13 +124,9 @@ class ModuleState:
         if inference:
             tensors = (*module.named_parameters(), *module.named_buffers())
             self.substitutes = {name: t.detach().clone() for name, t in tensors if t.is_inference()}
-        if training and module not in _warned:
+        if (training or mixes) and module not in _warned:
             _warned.add(module)
-            warn(
-                f"{type(module).__name__} is in training mode: dropout draws and batch statistics make its gradients "
-                "depend on chance and on neighbouring rows. Call model.eval() first. (Buffers and random state are "
-                "restored.)"
-            )
+            _warn_of_chance(module, training)
 
     def _restore(self) -> list[Exception]:
         """Undo every step, whatever becomes of the others; the errors met."""
@@ -152,6 +150,20 @@ class ModuleState:
             _one_way.leave()
             self._lock.release()
         return failures
+
+
+def _warn_of_chance(module: nn.Module, training: bool) -> None:
+    if training:
+        warn(
+            f"{type(module).__name__} is in training mode: dropout draws and batch statistics make its gradients "
+            "depend on chance and on neighbouring rows. Call model.eval() first. (Buffers and random state are "
+            "restored.)"
+        )
+    else:
+        warn(
+            f"{type(module).__name__} has a batch norm without running statistics: it takes those of the batch in "
+            "evaluation mode too, so its gradients depend on the rows that are evaluated together."
+        )
 
 
 def _parts(module: nn.Module) -> list[nn.Module]:
