@@ -6,7 +6,8 @@ typedef struct {
     ACC wide_x[FA_BLOCK], wide_b[FA_BLOCK];
 } FN(ends);
 
-/* n features from these addresses on; `shared`: by rows to come, which find the conversion done. */
+/* n features from these addresses on; `shared`: by rows between the ends, which find the conversion
+ * done. */
 static inline void FN(look)(FN(ends) * ends, const T *input, const T *base, int64_t n, int shared)
 {
     if (ends->known && ends->input == input && ends->base == base) return;

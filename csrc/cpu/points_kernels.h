@@ -17,7 +17,9 @@ static void FN(points)(void *context, int64_t begin, int64_t end)
         const int64_t r = span.first + at % span.count, d = at / span.count * FA_BLOCK;
         const fa_row row = fa_row_at(rows, rows->first + r);
         const int64_t n = fa_min(D - d, FA_BLOCK);
-        FN(look)(&ends, input + row.example * D + d, base + row.base * base_stride + d, n, 1);
+        const int between =
+            row.alpha != 0.0 && row.alpha != 1.0; /* else the other end is not read */
+        FN(look)(&ends, input + row.example * D + d, base + row.base * base_stride + d, n, between);
         FN(put_point)(out + r * D + d, &ends, row.alpha, n, bypass);
     }
     if (bypass) fa_bypass_end();
