@@ -8,7 +8,7 @@
 
 #include "dense_run.h"
 
-#define FA_LINE 256 /* bytes to which the parts of the memory are aligned */
+#define FA_PART_BYTES 256 /* the parts of the memory begin at multiples of this */
 
 /* The parts of the memory, in order; layer l has its outputs and then its slopes. */
 enum { LOGITS, PREDICTED, PICKED, VALUES, GRADIENTS, DELTAS, LAYERS };
@@ -31,8 +31,8 @@ static void add(int64_t *sum, int64_t rows, int64_t columns, int64_t item)
     int64_t bytes;
     if (__builtin_mul_overflow(rows, columns, &bytes) ||
         __builtin_mul_overflow(bytes, item, &bytes) ||
-        __builtin_add_overflow(bytes, FA_LINE - 1, &bytes) ||
-        __builtin_add_overflow(*sum, bytes / FA_LINE * FA_LINE, sum)) {
+        __builtin_add_overflow(bytes, FA_PART_BYTES - 1, &bytes) ||
+        __builtin_add_overflow(*sum, bytes / FA_PART_BYTES * FA_PART_BYTES, sum)) {
         *sum = INT64_MAX;
     }
 }
